@@ -59,4 +59,4 @@ string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
 configure_file(package/baton.pc.in ${CMAKE_CURRENT_BINARY_DIR}/baton.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/baton.pc DESTINATION ${pc_dir})
 
-install(FILES man/baton.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+install(FILES man/baton.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
