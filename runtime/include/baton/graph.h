@@ -26,9 +26,10 @@
  * What every walker does, generated or generic, so that their streams are equal:
  *   - Assigns every field of the image; of a oneof the case enum and the selected member only. A has_ field and its value
  *     travel as they are, except bytes, where baton_graph_put_bytes is given NULL for a field whose has_ is false.
- *   - A string field outside a oneof has the descriptor's default_value as its default. Inside a oneof it has none (NULL),
- *     for the member is selected: "" must arrive as a string, not as the default that protobuf-c would not send.
+ *   - A string or bytes field outside a oneof has the descriptor's default_value as its default. Inside a oneof it has none
+ *     (NULL), for the member is selected: "" must arrive as a string, not as the default that protobuf-c would not send.
  *   - A oneof's case is 0 or the number of one of its fields; anything else is -ENODATA when writing, -EBADMSG when reading.
+ *     Where it is 0, the reader zeroes the whole union: programs look at `optional` strings without asking for the case.
  *   - A string or sub-message that is required, or that a oneof selects, must not be NULL, before writing as after reading:
  *     -ENODATA. So is a NULL element of an array, an array that is NULL with a count, bytes that are NULL with a length.
  *

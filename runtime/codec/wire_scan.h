@@ -1,0 +1,16 @@
+/* Reads protobuf wire bytes without building anything: whether protobuf-c may be trusted with them. */
+#ifndef CODEC_WIRE_SCAN_H
+#define CODEC_WIRE_SCAN_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* 0; -EBADMSG malformed, or a known field with a wire type that is not its own; -ELOOP nested deeper than BATON_MAX_DEPTH;
+ * -EILSEQ a string is not UTF-8 or holds a NUL. One pass, constant memory. */
+int wire_scan(const ProtobufCMessageDescriptor *descriptor, const void *data, size_t size);
+
+/* Whether some message in data, which passed wire_scan, lacks a required field that has no default. For error paths. */
+bool wire_lacks_required(const ProtobufCMessageDescriptor *descriptor, const void *data, size_t size);
+
+#endif
