@@ -5,7 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace perf {
+namespace perf
+{
 
 using Word = std::atomic<std::uint32_t>;
 using Index = std::atomic<std::uint64_t>;
@@ -52,7 +53,7 @@ void floor_cacheline(benchmark::State &state)
         Page *page = shared.as<Page>();
         const Process peer("echo-by-spinning", { shared.fd() });
         peer.await(page->ready);
-        pin(cores().client);
+        const Pinned pinned(cores().client);
         std::uint32_t i = 0;
         const auto round_trip = [&] {
                 page->ping.store(++i, std::memory_order_release);
@@ -101,7 +102,7 @@ static void floor_futex(benchmark::State &state, int peer_core)
         Page *page = shared.as<Page>();
         const Process peer("echo-by-sleeping", { shared.fd(), std::to_string(peer_core) });
         peer.await(page->ready);
-        pin(cores().client);
+        const Pinned pinned(cores().client);
         std::uint32_t i = 0;
         const auto round_trip = [&] {
                 set_and_wake(&page->ping, ++i);
@@ -134,7 +135,7 @@ void floor_memcpy(benchmark::State &state)
         const auto size = static_cast<std::size_t>(state.range(0));
         const Shared shared(page_size + size);
         const std::vector<char> source(size, 1);
-        pin(cores().client);
+        const Pinned pinned(cores().client);
         const auto copy = [&] {
                 std::memcpy(shared.as<char>(page_size), source.data(), size);
                 benchmark::ClobberMemory();
@@ -168,7 +169,7 @@ void floor_two_memcpys(benchmark::State &state)
         const std::vector<char> source(size, 1);
         const Process peer("echo-by-copying", { shared.fd(), std::to_string(size) });
         peer.await(page->ready);
-        pin(cores().client);
+        const Pinned pinned(cores().client);
         std::uint32_t i = 0;
         const auto round_trip = [&] {
                 std::memcpy(shared.as<char>(page_size), source.data(), size);
@@ -214,7 +215,7 @@ void floor_spsc(benchmark::State &state)
         Record *ring = shared.as<Record>(page_size);
         const Process peer("consume", { shared.fd() });
         peer.await(page->ready);
-        pin(cores().client);
+        const Pinned pinned(cores().client);
         std::uint64_t i = 0;
         std::uint64_t consumed = 0;
         const auto produce = [&] {

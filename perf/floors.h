@@ -9,7 +9,8 @@
 
 #include "harness.h"
 
-namespace perf {
+namespace perf
+{
 
 /* One word there, one word back, on two cache lines, both sides polling: the least any message can cost. */
 void floor_cacheline(benchmark::State &state);

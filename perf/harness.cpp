@@ -18,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace perf {
+namespace perf
+{
 
 void die(const char *format, ...)
 {
@@ -49,7 +50,8 @@ static Cores find_cores()
                 if (CPU_ISSET(cpu, &allowed))
                         usable.push_back(cpu);
         if (usable.size() < 2)
-                die("only one CPU may be used; the benchmarks need two: run them on a machine, or in a cpuset, with two");
+                die("only one CPU may be used; the benchmarks need two: run them on a machine, or in a cpuset, with "
+                    "two");
         /* Children inherit the affinity of whoever starts them, which is pinned to one CPU by then. */
         setenv("BATON_BENCH_CORES", (std::to_string(usable[0]) + "," + std::to_string(usable[1])).c_str(), 1);
         return { usable[0], usable[1] };
@@ -61,24 +63,49 @@ const Cores &cores()
         return found;
 }
 
-static void set_affinity(std::initializer_list<int> cpus)
+static void set_affinity(pid_t thread, std::initializer_list<int> cpus)
 {
         cpu_set_t set;
         CPU_ZERO(&set);
         for (int cpu : cpus)
                 CPU_SET(cpu, &set);
-        if (sched_setaffinity(0, sizeof set, &set) < 0)
+        if (sched_setaffinity(thread, sizeof set, &set) < 0)
                 die("cannot run on CPU %d: %s", *cpus.begin(), std::strerror(errno));
 }
 
 void pin(int core)
 {
-        set_affinity({ core });
+        set_affinity(0, { core });
 }
 
-void pin_to_both()
+Pinned::Pinned(int core)
 {
-        set_affinity({ cores().client, cores().server });
+        pin(core);
+}
+
+Pinned::~Pinned()
+{
+        set_affinity(0, { cores().client, cores().server });
+}
+
+static std::vector<pid_t> threads_of(pid_t pid)
+{
+        const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+        DIR *directory = opendir(tasks.c_str());
+        if (!directory)
+                die("cannot read %s: %s", tasks.c_str(), std::strerror(errno));
+        std::vector<pid_t> threads;
+        while (const dirent *entry = readdir(directory))
+                if (entry->d_name[0] != '.')
+                        threads.push_back(std::atoi(entry->d_name));
+        closedir(directory);
+        return threads;
+}
+
+void pin_process(pid_t pid, int core)
+{
+        for (pid_t thread : threads_of(pid))
+                set_affinity(thread, { core });
 }
 
 std::uint64_t now_ns()
@@ -95,6 +122,19 @@ double median(std::vector<double> values)
         const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
         std::nth_element(values.begin(), middle, values.end());
         return *middle;
+}
+
+static thread_local std::string last_failure = "no reason given";
+
+bool fail_with(const std::string &reason)
+{
+        last_failure = reason;
+        return false;
+}
+
+const std::string &failure()
+{
+        return last_failure;
 }
 
 /* ---- shared memory ---------------------------------------------------------------------------------------- */
@@ -128,8 +168,15 @@ Shared Shared::inherit(const std::string &fd)
         return Shared(number, static_cast<std::size_t>(status.st_size));
 }
 
+Shared::Shared(Shared &&other) noexcept : fd_(other.fd_), size_(other.size_), memory_(other.memory_)
+{
+        other.memory_ = nullptr;
+}
+
 Shared::~Shared()
 {
+        if (!memory_)
+                return;
         munmap(memory_, size_);
         close(fd_);
 }
@@ -160,6 +207,7 @@ void run_role(int argc, char **argv)
         const auto role = roles().find(argv[1] + sizeof option - 1);
         if (role == roles().end())
                 die("this program has no role \"%s\"", argv[1] + sizeof option - 1);
+        set_affinity(0, { cores().client, cores().server }); /* whoever started this may be pinned */
         std::exit(role->second(std::vector<std::string>(argv + 2, argv + argc)));
 }
 
@@ -223,15 +271,10 @@ static std::uint64_t number_of(const std::string &path, const std::string &name)
 
 std::uint64_t sleeps(pid_t pid)
 {
-        const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
-        DIR *directory = opendir(tasks.c_str());
-        if (!directory)
-                die("cannot read %s: %s", tasks.c_str(), std::strerror(errno));
         std::uint64_t total = 0;
-        while (const dirent *entry = readdir(directory))
-                if (entry->d_name[0] != '.')
-                        total += number_of(tasks + "/" + entry->d_name + "/status", "voluntary_ctxt_switches");
-        closedir(directory);
+        const std::string tasks = "/proc/" + std::to_string(pid) + "/task/";
+        for (pid_t thread : threads_of(pid))
+                total += number_of(tasks + std::to_string(thread) + "/status", "voluntary_ctxt_switches");
         return total;
 }
 

@@ -15,7 +15,8 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace perf {
+namespace perf
+{
 
 /* Where the measuring side and its peer run: the first two CPUs this process may use, or those that the
  * environment variable BATON_BENCH_CORES names ("0,2": pick two that share no core where CPUs are hyperthreads). */
@@ -25,8 +26,18 @@ struct Cores {
 };
 const Cores &cores();
 
-void pin(int core);
-void pin_to_both();
+void pin(int core);                    /* the calling thread */
+void pin_process(pid_t pid, int core); /* all threads that it has now */
+
+/* Keeps the calling thread on a core while this object lives, and on either of the two afterwards. */
+class Pinned
+{
+      public:
+        explicit Pinned(int core);
+        Pinned(const Pinned &) = delete;
+        Pinned &operator=(const Pinned &) = delete;
+        ~Pinned();
+};
 
 /* Ends the program with a line on stderr. */
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -34,12 +45,18 @@ void pin_to_both();
 std::uint64_t now_ns();
 double median(std::vector<double> values);
 
+/* Keeps the reason why a call failed, until a benchmark reports it. Returns false. */
+bool fail_with(const std::string &reason);
+const std::string &failure();
+
 /* Memory that child processes can map as well: they get its fd's number as an argument. */
-class Shared {
+class Shared
+{
       public:
         explicit Shared(std::size_t size); /* new, zeroed, resident */
         static Shared inherit(const std::string &fd);
         Shared(const Shared &) = delete;
+        Shared(Shared &&other) noexcept;
         Shared &operator=(const Shared &) = delete;
         ~Shared();
         template <typename T> T *as(std::size_t offset = 0) const
@@ -61,11 +78,12 @@ struct Role {
         Role(const char *name, Function function);
 };
 
-/* Runs the role that the command line asks for and exits; returns where it asks for none. */
+/* Runs the role that the command line asks for, on either core, and exits; returns where it asks for none. */
 void run_role(int argc, char **argv);
 
 /* A child process in a role. It is killed with this object, or with the process that started it. */
-class Process {
+class Process
+{
       public:
         Process(const std::string &role, const std::vector<std::string> &arguments);
         Process(const Process &) = delete;
@@ -91,7 +109,7 @@ std::uint64_t shmem_bytes(); /* of the whole machine: memfds count here, mapped 
 
 /*
  * Times `call` in batches and reports the median batch as the counter median_ns, per call: unlike the mean, it does
- * not move when other load takes the core away now and then. call returns false when it has failed.
+ * not move when other load takes the core away now and then. call returns false, after fail_with, when it has failed.
  */
 template <typename Call> void sample(benchmark::State &state, int batch, Call call)
 {
@@ -104,7 +122,7 @@ template <typename Call> void sample(benchmark::State &state, int batch, Call ca
                         good = call();
                 times.push_back(static_cast<double>(now_ns() - start) / batch);
                 if (!good) {
-                        state.SkipWithError("a call failed");
+                        state.SkipWithError(failure().c_str());
                         return;
                 }
         }

@@ -4,8 +4,9 @@
 int main(int argc, char **argv)
 {
         perf::run_role(argc, argv);
-        benchmark::AddCustomContext("cores", std::to_string(perf::cores().client) + "," +
-                                                     std::to_string(perf::cores().server));
+        benchmark::AddCustomContext("cores",
+                                    std::to_string(perf::cores().client) + "," + std::to_string(perf::cores().server));
+        benchmark::AddCustomContext("build", PERF_BUILD_TYPE);
         benchmark::Initialize(&argc, argv);
         if (benchmark::ReportUnrecognizedArguments(argc, argv))
                 return 1;
