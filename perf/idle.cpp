@@ -99,7 +99,7 @@ static bool look(baton_channel *channel, Perf__Small &request, std::vector<doubl
 {
         constexpr int batch = 16;
         bool good = true;
-        warm_up([&] { return call_echo(channel, request); }, 500 * 1000);
+        warm_up([&] { return call_echo(channel, request); }, 2 * 1000 * 1000);
         for (int i = 0; i < 50 && good; i++) {
                 const std::uint64_t start = now_ns();
                 for (int j = 0; j < batch && good; j++)

@@ -96,16 +96,18 @@ static void by_reference_fresh(benchmark::State &state)
         });
 }
 
-static void sizes(benchmark::internal::Benchmark *benchmark)
-{
-        benchmark->RangeMultiplier(16)->Range(64, 64 << 20);
-}
-
-BENCHMARK(floor_memcpy)->Name("floor/memcpy")->Apply(sizes);
-BENCHMARK(echo_64)->Name("unary/64B");
-BENCHMARK(by_reference)->Name("payload/reference")->Apply(sizes);
-BENCHMARK(by_reference_fresh)->Name("payload/reference_fresh")->Apply(sizes);
-BENCHMARK(floor_two_memcpys)->Name("floor/two_memcpys")->Apply(sizes);
-BENCHMARK(by_copy)->Name("payload/copy")->Apply(sizes);
+/* All of one size together, so that they meet the machine in the same mood. */
+static const bool registered = [] {
+        for (const std::int64_t size : { 64, 1 << 10, 16 << 10, 256 << 10, 1 << 20, 16 << 20, 64 << 20 }) {
+                if (size == 1 << 20)
+                        benchmark::RegisterBenchmark("unary/64B", echo_64);
+                benchmark::RegisterBenchmark("payload/reference", by_reference)->Arg(size);
+                benchmark::RegisterBenchmark("payload/reference_fresh", by_reference_fresh)->Arg(size);
+                benchmark::RegisterBenchmark("floor/two_memcpys", floor_two_memcpys)->Arg(size);
+                benchmark::RegisterBenchmark("payload/copy", by_copy)->Arg(size);
+                benchmark::RegisterBenchmark("floor/memcpy", floor_memcpy)->Arg(size);
+        }
+        return true;
+}();
 
 } // namespace perf
