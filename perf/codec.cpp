@@ -4,7 +4,7 @@
  * depth, into the same arena.
  */
 #include "harness.h"
-#include "perf.baton.h"
+#include "codec.baton.h"
 
 #include <cstring>
 
@@ -139,36 +139,36 @@ struct Subject {
 
 static Subject triple()
 {
-        static Perf__Triple message = PERF__TRIPLE__INIT;
+        static Perf__Codec__Triple message = PERF__CODEC__TRIPLE__INIT;
         message.x = 1;
         message.y = UINT64_MAX;
         message.z = 3;
-        return { &perf__triple__type, &message.base, nullptr, 1000 };
+        return { &perf__codec__triple__type, &message.base, nullptr, 1000 };
 }
 
 static Subject sub_messages()
 {
-        static Perf__Triple elements[triples];
-        static Perf__Triple *pointers[triples];
+        static Perf__Codec__Triple elements[triples];
+        static Perf__Codec__Triple *pointers[triples];
         for (std::size_t i = 0; i < triples; i++) {
-                perf__triple__init(&elements[i]);
+                perf__codec__triple__init(&elements[i]);
                 elements[i].x = i;
                 elements[i].y = elements[i].z = UINT64_MAX - i;
                 pointers[i] = &elements[i];
         }
-        static Perf__Triples message = PERF__TRIPLES__INIT;
+        static Perf__Codec__Triples message = PERF__CODEC__TRIPLES__INIT;
         message.n_triples = triples;
         message.triples = pointers;
-        return { &perf__triples__type, &message.base, nullptr, 1 };
+        return { &perf__codec__triples__type, &message.base, nullptr, 1 };
 }
 
 static Subject blob()
 {
         static std::uint8_t data[blob_size];
         std::memset(data, 1, sizeof data);
-        static Perf__Blob message = PERF__BLOB__INIT;
+        static Perf__Codec__Blob message = PERF__CODEC__BLOB__INIT;
         message.data = { sizeof data, data };
-        return { &perf__blob__type, &message.base, data, 10 };
+        return { &perf__codec__blob__type, &message.base, data, 10 };
 }
 
 static void specialised(benchmark::State &state, const Subject &subject)
