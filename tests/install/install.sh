@@ -66,7 +66,8 @@ archive) # a program's own names, even those we use inside, do not meet ours
         ;;
 
 headers) # each alone, as C11 and as C++17, by strict compilers
-        flags=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only "-I$prefix/include")
+        read -ra includes <<<"$(pkg-config --cflags baton)"
+        flags=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only "${includes[@]}")
         for header in "$prefix"/include/baton/*.h; do
                 printf '#include <baton/%s>\n' "$(basename "$header")" >one.c
                 "$CC" -std=c11 "${flags[@]}" one.c
@@ -93,7 +94,7 @@ pkgconfig-shared)
         for program in server client; do
                 # shellcheck disable=SC2046 # pkg-config prints words
                 "$CC" -I. "$here/project/$program.c" ./*.baton.c ./*.pb-c.c -o "$program" \
-                        $(pkg-config --cflags --libs baton baton-wellknown) "-Wl,-rpath,$prefix/$LIBDIR"
+                        $(pkg-config --cflags --libs baton) "-Wl,-rpath,$prefix/$LIBDIR"
         done
         ldd server | grep -q "$prefix.*/libbaton.so.0" || fail "the server does not use the installed library"
         converse .
@@ -104,7 +105,7 @@ pkgconfig-static)
         for program in server client; do
                 # shellcheck disable=SC2046
                 "$CC" -static -I. "$here/project/$program.c" ./*.baton.c ./*.pb-c.c -o "$program" \
-                        $(pkg-config --static --cflags --libs baton baton-wellknown)
+                        $(pkg-config --static --cflags --libs baton)
         done
         converse .
         ;;
