@@ -5,7 +5,13 @@
 enum {
         CHUNK_MIN = 4096,
         CHUNK_MAX = 1024 * 1024,
+#ifndef __SANITIZE_ADDRESS__
+        EXACT = false,
         CHUNK_KEEP = 256 * 1024, /* what one idle arena may hold on to */
+#else
+        EXACT = true, /* every allocation is one of malloc's, so that the sanitizer sees each step beyond it */
+        CHUNK_KEEP = 0,
+#endif
 };
 
 /* Stands at the start of its own memory; what it hands out follows. 16-byte aligned, and so a multiple of 16 long. */
@@ -38,10 +44,16 @@ void arena_init_inline(baton_arena *arena, size_t budget, void *memory, size_t s
         use_chunk(arena, chunk);
 }
 
+/* What a chunk of this size takes from the budget. The many heads of exact chunks would use up what the load fits in. */
+static size_t cost(size_t chunk_size)
+{
+        return EXACT ? chunk_size - sizeof(struct baton_arena_chunk) : chunk_size;
+}
+
 /* Frees a chunk of the arena's own. */
 static void drop_chunk(baton_arena *arena, struct baton_arena_chunk *chunk)
 {
-        arena->budget += chunk->size;
+        arena->budget += cost(chunk->size);
         free(chunk);
 }
 
@@ -73,7 +85,7 @@ void arena_reset(baton_arena *arena)
         struct baton_arena_chunk *only = arena->chunks;
         if (!only)
                 return;
-        if (!only->next && only->size <= CHUNK_KEEP) {
+        if (!only->next && (only->borrowed || only->size <= CHUNK_KEEP)) {
                 use_chunk(arena, only);
                 return;
         }
@@ -115,25 +127,28 @@ void *baton_arena_grow(baton_arena *arena, size_t size)
 {
         if (size > SIZE_MAX / 2)
                 return NULL;
-        size = (size + 7) & ~(size_t)7;
+        if (!EXACT)
+                size = (size + 7) & ~(size_t)7;
         size_t need = sizeof(struct baton_arena_chunk) + size;
-        if (need > arena->budget)
+        if (cost(need) > arena->budget)
                 return NULL;
         /* What is big gets a chunk of its own, and the rest of the current one stays in use. */
-        bool apart = arena->chunks && size >= CHUNK_MIN && size >= arena->chunks->size / 2;
+        bool apart = EXACT || (arena->chunks && size >= CHUNK_MIN && size >= arena->chunks->size / 2);
         size_t chunk_size = apart ? need : next_size(arena, need);
         struct baton_arena_chunk *chunk = malloc(chunk_size);
         if (!chunk)
                 return NULL;
         *chunk = (struct baton_arena_chunk){ .size = chunk_size };
-        arena->budget -= chunk_size;
-        if (apart) {
+        arena->budget -= cost(chunk_size);
+        if (apart && arena->chunks) {
                 chunk->next = arena->chunks->next;
                 arena->chunks->next = chunk;
                 return chunk->data;
         }
         chunk->next = arena->chunks;
         arena->chunks = chunk;
+        if (apart)
+                return chunk->data;
         use_chunk(arena, chunk);
         return baton_arena_alloc(arena, size);
 }

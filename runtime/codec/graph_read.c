@@ -199,21 +199,6 @@ static size_t image_size(const ProtobufCMessageDescriptor *descriptor)
         return image ? (image + 7) & ~(size_t)7 : 8;
 }
 
-/* Pointers and structs of n messages, in one piece: the count is known to fit the stream, so this is a small multiple. */
-static ProtobufCMessage **new_messages(baton_graph_reader *reader, const ProtobufCMessageDescriptor *descriptor,
-                                       size_t n)
-{
-        size_t stride = (descriptor->sizeof_message + 7) & ~(size_t)7;
-        size_t pointers = (n * sizeof(ProtobufCMessage *) + 7) & ~(size_t)7;
-        uint8_t *memory = baton_arena_alloc(reader->arena, pointers + n * stride);
-        if (!memory)
-                return NULL;
-        ProtobufCMessage **messages = (ProtobufCMessage **)(void *)memory;
-        for (size_t i = 0; i < n; i++)
-                messages[i] = (ProtobufCMessage *)(void *)(memory + pointers + i * stride);
-        return messages;
-}
-
 int baton_graph_get_messages(baton_graph_reader *reader, void *field, const baton_type *type, size_t n)
 {
         uint64_t slot = baton_graph_slot(field);
@@ -225,11 +210,15 @@ int baton_graph_get_messages(baton_graph_reader *reader, void *field, const bato
                 return -EBADMSG;
         if (reader->depth >= BATON_MAX_DEPTH)
                 return -ELOOP;
-        ProtobufCMessage **messages = new_messages(reader, type->descriptor, n);
-        if (!messages)
+        /* The count fits the stream, so these sizes are small multiples of what is left of it, and cannot overflow. */
+        size_t stride = (type->descriptor->sizeof_message + 7) & ~(size_t)7;
+        ProtobufCMessage **messages = baton_arena_alloc(reader->arena, n * sizeof *messages);
+        uint8_t *structs = baton_arena_alloc(reader->arena, n * stride);
+        if (!messages || !structs)
                 return -ENOMEM;
         reader->depth++;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++, structs += stride) {
+                messages[i] = (ProtobufCMessage *)(void *)structs;
                 r = get_nested(reader, type, messages[i], slot);
                 if (r < 0)
                         return r;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* 0; -EBADMSG malformed, or a known field with a wire type that is not its own; -ELOOP nested deeper than BATON_MAX_DEPTH;
- * -EILSEQ a string is not UTF-8 or holds a NUL. One pass, constant memory. */
+ * -EILSEQ a string is not UTF-8 or holds a NUL. One pass, constant memory. The elements of packed arrays are not looked at. */
 int wire_scan(const ProtobufCMessageDescriptor *descriptor, const void *data, size_t size);
 
 /* Whether some message in data, which passed wire_scan, lacks a required field that has no default. For error paths. */

@@ -229,6 +229,44 @@ static void malformed_unknown_fields_are_refused(void **state)
         assert_int_equal(attack_both(&walkers_point, words, 56), -EBADMSG);
         words[6] = 7;
         assert_int_equal(attack_both(&walkers_point, words, 56), 0);
+        words[3] = UINT64_MAX / 24 + 2; /* times 24 it is small again */
+        assert_int_equal(attack_both(&walkers_point, words, 56), -EBADMSG);
+        words[3] = 2;
+        assert_int_equal(attack_both(&walkers_point, words, 56), -EBADMSG);
+}
+
+/* Counts that come out small when multiplied by the size of an element. */
+static void counts_that_overflow_are_refused(void **state)
+{
+        (void)state;
+        struct {
+                Kinds3__All image;
+                uint64_t more[8];
+        } stream;
+        baton_type type = { .descriptor = &kinds3__all__descriptor };
+        size_t size = sizeof stream - sizeof stream.image.base;
+
+        struct {
+                size_t *n;
+                void *slot;
+                size_t element_size;
+        } arrays[] = {
+                { &stream.image.n_r_double, &stream.image.r_double, 8 },
+                { &stream.image.n_r_int32, &stream.image.r_int32, 4 },
+                { &stream.image.n_r_bool, &stream.image.r_bool, 4 },
+                { &stream.image.n_r_string, &stream.image.r_string, 8 },
+                { &stream.image.n_r_bytes, &stream.image.r_bytes, 16 },
+                { &stream.image.n_r_message, &stream.image.r_message, sizeof(Kinds3__Leaf) - sizeof(ProtobufCMessage) },
+                { &stream.image.n_r_empty, &stream.image.r_empty, 8 },
+        };
+        for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+                for (size_t extra = 0; extra < 4; extra++) {
+                        memset(&stream, 0, sizeof stream);
+                        *arrays[i].n = SIZE_MAX / arrays[i].element_size + extra;
+                        baton_graph_set_slot(arrays[i].slot, BATON_SLOT_INLINE);
+                        assert_int_equal(attack(&type, &stream.image.f_int32, size), -EBADMSG);
+                }
+        }
 }
 
 /* Offsets in slots: up to the heap's end, never beyond, and aligned as the elements need. */
@@ -383,6 +421,7 @@ int main(void)
                 cmocka_unit_test(random_streams_do_no_harm),
                 cmocka_unit_test(bytes_left_over_are_refused),
                 cmocka_unit_test(malformed_unknown_fields_are_refused),
+                cmocka_unit_test(counts_that_overflow_are_refused),
                 cmocka_unit_test(references_stay_in_the_heap),
                 cmocka_unit_test(oneof_cases_are_checked),
                 cmocka_unit_test(depth_is_limited),
