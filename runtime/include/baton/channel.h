@@ -43,13 +43,14 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
 baton_status baton_channel_connect(baton_channel *channel);
 
 /* Closes the channel. Asynchronous calls in flight complete CANCELLED inside this call, on the calling thread, which must
- * be their loop's. No blocking call may be in progress. Replies that are still held, and memory from
- * baton_channel_alloc, stay valid until released. NULL is allowed. */
+ * be their loop's. No blocking call may be in progress. Replies that are still held stay valid until released; memory
+ * from baton_channel_alloc goes with the channel. NULL is allowed. */
 void baton_channel_close(baton_channel *channel);
 
 /* Memory for a payload (a `bytes` field or a repeated scalar field of a request) that is handed over without a copy:
  * 64-byte aligned, contents undefined, shared with the channel's server, which can read it from now on. Connects where not
- * connected. Free it with baton_channel_free, any time: a block still on its way is freed once the server gave it back.
+ * connected. Free it with baton_channel_free, any time: a block still on its way is freed
+ * once the server gave it back.
  * Between a call's start and its end its contents must not change. It may be sent many times, also in calls at once.
  * After a reconnect it stays valid, but is copied like any other memory. NULL with the reason in baton_error(). Safe from any
  * thread. */

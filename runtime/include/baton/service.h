@@ -58,7 +58,7 @@ typedef struct baton_service {
 int baton_server_register(baton_server *server, const baton_service *service, const void *handlers, void *context);
 
 /*
- * Makes a unary call and blocks until its outcome. *reply is set in every case where memory suffices: to the reply, or, on
+ * Makes a unary call and blocks until its outcome. *reply is set in every case, to NULL only where memory is short: to the reply, or, on
  * failure, to an empty message of the reply's type; release it with baton_release. Encodes request before it waits, and reads
  * it not after returning. Safe from any thread; callers do not wait for each other.
  *

@@ -1,0 +1,39 @@
+/* Monotonic time in nanoseconds, and the deadlines made of it (0: none). */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t clock_now_ns(void)
+{
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The earlier of two deadlines. */
+static inline uint64_t deadline_earlier(uint64_t a, uint64_t b)
+{
+        return !a || (b && b < a) ? b : a;
+}
+
+static inline bool deadline_passed(uint64_t deadline_ns)
+{
+        return deadline_ns && clock_now_ns() >= deadline_ns;
+}
+
+/* What is left, in milliseconds rounded up, at most limit_ms; for poll(2). limit_ms -1: no limit, and -1 for no deadline. */
+static inline int deadline_left_ms(uint64_t deadline_ns, int limit_ms)
+{
+        if (!deadline_ns)
+                return limit_ms;
+        uint64_t now = clock_now_ns();
+        uint64_t left = now < deadline_ns ? (deadline_ns - now + 999999) / 1000000 : 0;
+        if (limit_ms >= 0 && left > (uint64_t)limit_ms)
+                return limit_ms;
+        return left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+#endif

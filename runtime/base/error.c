@@ -1,0 +1,68 @@
+#include "base/error.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Long enough for a path and a sentence; what is longer is cut. */
+static _Thread_local char error_text[1024];
+
+static baton_log_function log_function;
+static void *log_context;
+
+int error_set(int code, const char *format, ...)
+{
+        va_list arguments;
+        va_start(arguments, format);
+        /* Formatted beside the text and then copied: an argument may be the old text itself. */
+        char text[sizeof error_text];
+        vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        snprintf(error_text, sizeof error_text, "%s", text);
+        return code;
+}
+
+const char *baton_error(void)
+{
+        return error_text;
+}
+
+void baton_log_set(baton_log_function function, void *context)
+{
+        log_function = function;
+        log_context = context;
+}
+
+void log_line(baton_log_level level, const char *format, ...)
+{
+        if (!log_function)
+                return;
+        char line[1024];
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(line, sizeof line, format, arguments);
+        va_end(arguments);
+        log_function(level, line, log_context);
+}
+
+const char *baton_code_name(int code)
+{
+        static const char *const names[] = {
+                "OK",
+                "CANCELLED",
+                "UNKNOWN",
+                "INVALID_ARGUMENT",
+                "DEADLINE_EXCEEDED",
+                "NOT_FOUND",
+                "ALREADY_EXISTS",
+                "PERMISSION_DENIED",
+                "RESOURCE_EXHAUSTED",
+                "FAILED_PRECONDITION",
+                "ABORTED",
+                "OUT_OF_RANGE",
+                "UNIMPLEMENTED",
+                "INTERNAL",
+                "UNAVAILABLE",
+                "DATA_LOSS",
+                "UNAUTHENTICATED",
+        };
+        return code >= 0 && code < (int)(sizeof names / sizeof *names) ? names[code] : "UNKNOWN";
+}

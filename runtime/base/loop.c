@@ -1,0 +1,409 @@
+#define _GNU_SOURCE
+#include "base/loop.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/spin.h"
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+enum {
+        BATCH = 64,                  /* epoll events taken at once */
+        ROUNDS_PER_CLOCK = 32,       /* polling rounds between two looks at the clock */
+        SOURCES_EVERY_NS = 100000,   /* a busy loop looks at its sources this often */
+        PARK_AFTER_NS = 2000000,     /* a poller quiet for that long is parked */
+        DISPATCH_ROUNDS = 64,        /* polling rounds of one baton_loop_dispatch */
+        DEFAULT_SPIN_NS = 50 * 1000, /* of a user's loop */
+};
+
+struct baton_loop {
+        int epoll_fd;
+        struct loop_source wakeup; /* an eventfd: posted tasks, stop */
+        struct loop_source alarm;  /* a timerfd, for the earliest timer */
+        struct spin spin;
+        struct list active;
+        struct list *next;          /* where the polling round goes on */
+        struct loop_poller *polled; /* whose turn it is; NULL once it is removed */
+        struct list timers;
+        uint64_t alarm_ns; /* what the timerfd is set to; 0: not set */
+        uint64_t sources_ns;
+        uint32_t rounds;
+        struct epoll_event batch[BATCH];
+        int n_batch;
+        atomic_bool stop;
+        pthread_mutex_t lock; /* posted */
+        struct list posted;
+};
+
+static _Thread_local const baton_loop *current;
+
+bool loop_is_current(const baton_loop *loop)
+{
+        return current == loop;
+}
+
+/* ---- sources ---------------------------------------------------------------------------------------------- */
+
+int loop_source_add(baton_loop *loop, struct loop_source *source, uint32_t events)
+{
+        struct epoll_event event = { .events = events, .data.ptr = source };
+        if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
+                return error_set(-errno, "cannot watch fd %d: %s", source->fd, strerror(errno));
+        return 0;
+}
+
+void loop_source_remove(baton_loop *loop, struct loop_source *source)
+{
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+        /* Its events may stand in the batch that is being handled right now. */
+        for (int i = 0; i < loop->n_batch; i++)
+                if (loop->batch[i].data.ptr == source)
+                        loop->batch[i].data.ptr = NULL;
+}
+
+static void ring(baton_loop *loop)
+{
+        uint64_t one = 1;
+        ssize_t ignored = write(loop->wakeup.fd, &one, sizeof one); /* full means that it is readable already */
+        (void)ignored;
+}
+
+/* ---- timers ----------------------------------------------------------------------------------------------- */
+
+void loop_timer_set(baton_loop *loop, struct loop_timer *timer, uint64_t due_ns)
+{
+        if (timer->due_ns)
+                list_remove(&timer->link);
+        timer->due_ns = due_ns;
+        if (due_ns)
+                list_append(&loop->timers, &timer->link);
+}
+
+static int run_timers(baton_loop *loop, uint64_t now)
+{
+        int fired = 0;
+        for (struct list *at = loop->timers.next; at != &loop->timers;) {
+                struct loop_timer *timer = container_of(at, struct loop_timer, link);
+                at = at->next;
+                if (timer->due_ns > now)
+                        continue;
+                loop_timer_set(loop, timer, 0);
+                timer->fire(timer);
+                fired++;
+                at = loop->timers.next; /* fire may have changed the list */
+        }
+        return fired;
+}
+
+/* Sets the timerfd where an earlier timer came up; a later one leaves it as it is: one needless wake-up is cheaper
+ * than a system call for each change. */
+static void set_alarm(baton_loop *loop)
+{
+        uint64_t earliest = 0;
+        for (struct list *at = loop->timers.next; at != &loop->timers; at = at->next)
+                earliest = deadline_earlier(earliest, container_of(at, struct loop_timer, link)->due_ns);
+        if (!earliest || (loop->alarm_ns && loop->alarm_ns <= earliest))
+                return;
+        struct itimerspec when = { .it_value = { .tv_sec = (time_t)(earliest / 1000000000u),
+                                                 .tv_nsec = (long)(earliest % 1000000000u) } };
+        timerfd_settime(loop->alarm.fd, TFD_TIMER_ABSTIME, &when, NULL);
+        loop->alarm_ns = earliest;
+}
+
+static int alarm_ready(struct loop_source *source, uint32_t events)
+{
+        (void)events;
+        baton_loop *loop = container_of(source, baton_loop, alarm);
+        uint64_t count;
+        if (read(source->fd, &count, sizeof count) < 0)
+                return 0;
+        loop->alarm_ns = 0;
+        return 0; /* whoever looks at the sources runs the timers */
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------ */
+
+void loop_post(baton_loop *loop, struct loop_task *task)
+{
+        pthread_mutex_lock(&loop->lock);
+        list_append(&loop->posted, &task->link);
+        pthread_mutex_unlock(&loop->lock);
+        ring(loop);
+}
+
+void loop_unpost(baton_loop *loop, struct loop_task *task)
+{
+        pthread_mutex_lock(&loop->lock);
+        if (task->link.next)
+                list_remove(&task->link);
+        pthread_mutex_unlock(&loop->lock);
+}
+
+static struct loop_task *next_task(baton_loop *loop)
+{
+        struct loop_task *task = NULL;
+        pthread_mutex_lock(&loop->lock);
+        if (!list_empty(&loop->posted)) {
+                task = container_of(loop->posted.next, struct loop_task, link);
+                list_remove(&task->link);
+        }
+        pthread_mutex_unlock(&loop->lock);
+        return task;
+}
+
+static int wakeup_ready(struct loop_source *source, uint32_t events)
+{
+        (void)events;
+        baton_loop *loop = container_of(source, baton_loop, wakeup);
+        uint64_t count;
+        if (read(source->fd, &count, sizeof count) < 0)
+                return 0;
+        int done = 0;
+        for (struct loop_task *task; (task = next_task(loop)); done++)
+                task->run(task);
+        return done;
+}
+
+/* ---- pollers ---------------------------------------------------------------------------------------------- */
+
+void loop_poller_add(baton_loop *loop, struct loop_poller *poller)
+{
+        list_init(&poller->link);
+        loop_poller_wake(loop, poller);
+}
+
+void loop_poller_wake(baton_loop *loop, struct loop_poller *poller)
+{
+        if (!list_empty(&poller->link))
+                return;
+        poller->disarm(poller);
+        poller->active_ns = clock_now_ns();
+        poller->busy = false;
+        list_append(&loop->active, &poller->link);
+}
+
+void loop_poller_remove(baton_loop *loop, struct loop_poller *poller)
+{
+        if (loop->next == &poller->link)
+                loop->next = poller->link.next;
+        if (loop->polled == poller)
+                loop->polled = NULL;
+        list_remove(&poller->link);
+}
+
+/* A poller may remove any poller, itself included, while it is polled: next and polled follow. */
+static int poll_active(baton_loop *loop)
+{
+        int handled = 0;
+        for (struct list *at = loop->active.next; at != &loop->active; at = loop->next) {
+                struct loop_poller *poller = container_of(at, struct loop_poller, link);
+                loop->next = at->next;
+                loop->polled = poller;
+                int n = poller->poll(poller);
+                if (n && loop->polled)
+                        poller->busy = true;
+                handled += n;
+        }
+        return handled;
+}
+
+/* Parks the pollers that asked their peers for a wake-up in time. quiet_since: only those not busy since then. True
+ * when one has something after all. */
+static bool park(baton_loop *loop, uint64_t quiet_since)
+{
+        bool pending = false;
+        for (struct list *at = loop->active.next; at != &loop->active;) {
+                struct loop_poller *poller = container_of(at, struct loop_poller, link);
+                at = at->next;
+                if (poller->active_ns > quiet_since)
+                        continue;
+                if (poller->arm(poller)) {
+                        poller->disarm(poller);
+                        pending = true;
+                } else {
+                        list_remove(&poller->link);
+                }
+        }
+        return pending;
+}
+
+/* ---- turning ---------------------------------------------------------------------------------------------- */
+
+static int handle_sources(baton_loop *loop, int timeout_ms)
+{
+        set_alarm(loop);
+        int handled = 0;
+        loop->n_batch = epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
+        for (int i = 0; i < loop->n_batch; i++) {
+                struct loop_source *source = loop->batch[i].data.ptr;
+                if (source)
+                        handled += source->ready(source, loop->batch[i].events);
+        }
+        loop->n_batch = 0;
+        loop->sources_ns = clock_now_ns();
+        return handled + run_timers(loop, loop->sources_ns);
+}
+
+/* Between polling rounds: now and then sees to the sources, and parks whom nobody calls. */
+static int keep_house(baton_loop *loop, uint64_t now)
+{
+        if (now - loop->sources_ns < SOURCES_EVERY_NS)
+                return 0;
+        for (struct list *at = loop->active.next; at != &loop->active; at = at->next) {
+                struct loop_poller *poller = container_of(at, struct loop_poller, link);
+                if (poller->busy)
+                        poller->active_ns = now;
+                poller->busy = false;
+        }
+        park(loop, now - PARK_AFTER_NS);
+        return handle_sources(loop, 0);
+}
+
+/* Polls until something was handled or the time to sleep has come. */
+static int spin_once(baton_loop *loop, uint64_t *start_ns, uint64_t end_ns)
+{
+        for (;;) {
+                int handled = poll_active(loop);
+                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0 || !*start_ns;
+                if (handled && !look)
+                        return handled;
+                uint64_t now = look ? clock_now_ns() : 0;
+                if (look)
+                        handled += keep_house(loop, now);
+                if (handled || atomic_load_explicit(&loop->stop, memory_order_relaxed))
+                        return handled;
+                if (!*start_ns)
+                        *start_ns = now;
+                if (look && (now - *start_ns >= loop->spin.budget_ns || (end_ns && now >= end_ns)))
+                        return 0;
+                if (look && now - *start_ns > SOURCES_EVERY_NS / 50 && !spin_yield())
+                        return 0;
+                spin_relax();
+        }
+}
+
+static int wait_until(baton_loop *loop, uint64_t end_ns, bool forever)
+{
+        uint64_t start = 0;
+        for (;;) {
+                int handled = spin_once(loop, &start, end_ns);
+                if (handled || atomic_load_explicit(&loop->stop, memory_order_relaxed))
+                        return handled;
+                int timeout_ms = forever ? -1 : deadline_left_ms(end_ns, -1);
+                if (park(loop, UINT64_MAX))
+                        continue;
+                handled = handle_sources(loop, timeout_ms);
+                spin_slept(&loop->spin, loop->sources_ns - start);
+                if (handled || (!forever && loop->sources_ns >= end_ns))
+                        return handled;
+                /* Woken for a poller: it is polled with a new budget. */
+                start = 0;
+        }
+}
+
+int baton_loop_wait(baton_loop *loop, int timeout_ms)
+{
+        if (timeout_ms == 0)
+                return baton_loop_dispatch(loop);
+        const baton_loop *outer = current;
+        current = loop;
+        uint64_t end_ns = timeout_ms < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ms * 1000000u;
+        int handled = wait_until(loop, end_ns, timeout_ms < 0);
+        current = outer;
+        return handled;
+}
+
+int baton_loop_dispatch(baton_loop *loop)
+{
+        const baton_loop *outer = current;
+        current = loop;
+        int handled = handle_sources(loop, 0);
+        for (int round = 0, n = 1; n && round < DISPATCH_ROUNDS; round++)
+                handled += n = poll_active(loop);
+        if (park(loop, UINT64_MAX) || !list_empty(&loop->active))
+                ring(loop); /* more has come: the fd stays readable */
+        set_alarm(loop);
+        current = outer;
+        return handled;
+}
+
+int baton_loop_run(baton_loop *loop)
+{
+        while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
+                int handled = baton_loop_wait(loop, -1);
+                if (handled < 0)
+                        return handled;
+        }
+        atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
+        return 0;
+}
+
+void baton_loop_stop(baton_loop *loop)
+{
+        atomic_store_explicit(&loop->stop, true, memory_order_relaxed);
+        ring(loop);
+}
+
+int baton_loop_fd(const baton_loop *loop)
+{
+        return loop->epoll_fd;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
+
+static int open_fds(baton_loop *loop)
+{
+        loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        loop->alarm.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (loop->epoll_fd < 0 || loop->wakeup.fd < 0 || loop->alarm.fd < 0)
+                return error_set(-errno, "cannot make an event loop: %s; see ulimit -n", strerror(errno));
+        int error = loop_source_add(loop, &loop->wakeup, EPOLLIN);
+        return error ? error : loop_source_add(loop, &loop->alarm, EPOLLIN);
+}
+
+baton_loop *loop_new(uint64_t spin_ns)
+{
+        baton_loop *loop = calloc(1, sizeof *loop);
+        if (!loop) {
+                error_set(-ENOMEM, "cannot make an event loop: out of memory");
+                return NULL;
+        }
+        loop->epoll_fd = loop->wakeup.fd = loop->alarm.fd = -1;
+        loop->wakeup.ready = wakeup_ready;
+        loop->alarm.ready = alarm_ready;
+        list_init(&loop->active);
+        list_init(&loop->timers);
+        list_init(&loop->posted);
+        pthread_mutex_init(&loop->lock, NULL);
+        spin_init(&loop->spin, spin_ns);
+        if (open_fds(loop) < 0) {
+                baton_loop_free(loop);
+                return NULL;
+        }
+        return loop;
+}
+
+baton_loop *baton_loop_new(void)
+{
+        return loop_new(DEFAULT_SPIN_NS);
+}
+
+void baton_loop_free(baton_loop *loop)
+{
+        if (!loop)
+                return;
+        int fds[] = { loop->epoll_fd, loop->wakeup.fd, loop->alarm.fd };
+        for (int i = 0; i < 3; i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+        pthread_mutex_destroy(&loop->lock);
+        free(loop);
+}

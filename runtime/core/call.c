@@ -1,0 +1,150 @@
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/error.h"
+#include "codec/type.h"
+#include "transport/transport.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LONGEST_TEXT = 1024 };
+
+baton_call *baton_call_retain(baton_call *call)
+{
+        if (call)
+                atomic_fetch_add_explicit(&call->holds, 1, memory_order_relaxed);
+        return call;
+}
+
+static void dropped(baton_call *call)
+{
+        log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call", call->method->path);
+        baton_call_fail(call, BATON_INTERNAL, "%s: the server's handler ended without a reply", call->method->path);
+}
+
+void baton_call_release(baton_call *call)
+{
+        /* The last holder needs no read-modify-write: nobody else can take a hold. */
+        if (!call || (atomic_load_explicit(&call->holds, memory_order_acquire) != 1 &&
+                      atomic_fetch_sub_explicit(&call->holds, 1, memory_order_acq_rel) != 1))
+                return;
+        if (!atomic_load_explicit(&call->answered, memory_order_relaxed))
+                dropped(call);
+        call->ops->free(call);
+}
+
+/* The right to answer is given once. */
+static int claim(baton_call *call)
+{
+        if (!atomic_exchange_explicit(&call->answered, true, memory_order_acq_rel))
+                return 0;
+        log_line(BATON_LOG_ERROR, "%s: answered twice; the second answer is dropped", call->method->path);
+        return error_set(-EALREADY, "%s: the call was answered before", call->method->path);
+}
+
+/* The reply could not be sent: the client is told why instead. */
+static int reply_failed(baton_call *call, int error)
+{
+        bool room = error == -EMSGSIZE || error == -ENOBUFS || error == -ENOMEM;
+        char text[LONGEST_TEXT];
+        snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
+        log_line(BATON_LOG_ERROR, "%s", text);
+        call->ops->fail(call, room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, text);
+        return error_set(error == -ENOMEM ? -ENOBUFS : room ? error : -EBADMSG, "%s", text);
+}
+
+int baton_call_reply(baton_call *call, const ProtobufCMessage *message)
+{
+        if (!call || !message)
+                return error_set(-EINVAL, "baton_call_reply: the %s is NULL", call ? "message" : "call");
+        const ProtobufCMessageDescriptor *type = call->method->output->descriptor;
+        if (!type_matches(message, type))
+                return error_set(-EINVAL, "%s: the reply has to be a %s; is it initialised with its __INIT?",
+                                 call->method->path, type->name);
+        int error = claim(call);
+        if (error < 0)
+                return error;
+        error = call->ops->reply(call, message);
+        return error < 0 && error != -EPIPE ? reply_failed(call, error) : error;
+}
+
+int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
+{
+        if (!call || !format || code <= BATON_OK || code > BATON_UNAUTHENTICATED)
+                return error_set(-EINVAL, "baton_call_fail: %s",
+                                 !call ? "the call is NULL" : !format ? "the format is NULL" : "the code is no failure");
+        char text[LONGEST_TEXT];
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        int error = claim(call);
+        return error < 0 ? error : call->ops->fail(call, code, text);
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------------- */
+
+void *baton_call_scratch(baton_call *call, size_t size)
+{
+        void *memory = call ? baton_arena_alloc(&call->arena, size) : NULL;
+        if (memory)
+                memset(memory, 0, size);
+        else
+                error_set(-ENOMEM, "no scratch memory of %zu bytes for the call", size);
+        return memory;
+}
+
+char *baton_call_printf(baton_call *call, const char *format, ...)
+{
+        va_list arguments, again;
+        va_start(arguments, format);
+        va_copy(again, arguments);
+        int length = vsnprintf(NULL, 0, format, arguments);
+        char *text = length < 0 ? NULL : baton_call_scratch(call, (size_t)length + 1);
+        if (text)
+                vsnprintf(text, (size_t)length + 1, format, again);
+        va_end(again);
+        va_end(arguments);
+        return text;
+}
+
+void *baton_call_alloc(baton_call *call, size_t size)
+{
+        if (call)
+                return call->ops->alloc(call, size);
+        error_set(-EINVAL, "baton_call_alloc: the call is NULL");
+        return NULL;
+}
+
+ProtobufCMessage *baton_call_new_reply(baton_call *call)
+{
+        if (!call)
+                return NULL;
+        const ProtobufCMessageDescriptor *type = call->method->output->descriptor;
+        ProtobufCMessage *message = baton_arena_alloc(&call->arena, type->sizeof_message);
+        if (message)
+                type->message_init(message);
+        return message;
+}
+
+/* ---- facts ------------------------------------------------------------------------------------------------ */
+
+uint64_t baton_call_deadline_ns(const baton_call *call)
+{
+        return call->deadline_ns;
+}
+
+bool baton_call_cancelled(const baton_call *call)
+{
+        return call->ops->gone(call) || deadline_passed(call->deadline_ns);
+}
+
+const char *baton_call_method(const baton_call *call)
+{
+        return call->method->path;
+}
+
+baton_peer baton_call_peer(const baton_call *call)
+{
+        return call->peer;
+}

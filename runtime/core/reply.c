@@ -1,0 +1,145 @@
+#include "core/reply.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/list.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct reply_home {
+        atomic_uint references;
+        struct reply_box *spare;               /* the owner's */
+        _Atomic(struct reply_box *) returned; /* by anybody */
+};
+
+static struct reply_box *box_of(const void *message)
+{
+        return container_of(reply_of(message), struct reply_box, reply);
+}
+
+struct reply_home *reply_home_new(void)
+{
+        struct reply_home *home = calloc(1, sizeof *home);
+        if (home)
+                atomic_init(&home->references, 1);
+        return home;
+}
+
+static void free_boxes(struct reply_box *box)
+{
+        while (box) {
+                struct reply_box *next = box->next;
+                arena_deinit(&box->reply.arena);
+                free(box);
+                box = next;
+        }
+}
+
+void reply_home_leave(struct reply_home *home)
+{
+        if (atomic_fetch_sub_explicit(&home->references, 1, memory_order_acq_rel) != 1)
+                return;
+        free_boxes(home->spare);
+        free_boxes(atomic_load_explicit(&home->returned, memory_order_acquire));
+        free(home);
+}
+
+static struct reply_box *new_box(struct reply_home *home)
+{
+        struct reply_box *box = aligned_alloc(64, (sizeof *box + 63) / 64 * 64);
+        if (!box)
+                return NULL;
+        memset(box, 0, sizeof *box);
+        box->home = home;
+        box->reply.text = "";
+        return box;
+}
+
+struct reply_box *reply_take(struct reply_home *home, size_t max_bytes)
+{
+        struct reply_box *box = NULL;
+        if (home) {
+                if (!home->spare) /* acquire pairs with the release in reply_drop */
+                        home->spare = atomic_exchange_explicit(&home->returned, NULL, memory_order_acquire);
+                box = home->spare;
+        }
+        if (box) {
+                home->spare = box->next;
+        } else {
+                box = new_box(home);
+                if (!box)
+                        return NULL;
+                arena_init_inline(&box->reply.arena, max_bytes, box->first_chunk, sizeof box->first_chunk);
+        }
+        if (home)
+                atomic_fetch_add_explicit(&home->references, 1, memory_order_relaxed);
+        atomic_store_explicit(&box->holds, 1, memory_order_relaxed);
+        return box;
+}
+
+static void come_home(struct reply_box *box)
+{
+        struct reply_home *home = box->home;
+        arena_reset(&box->reply.arena);
+        box->next = atomic_load_explicit(&home->returned, memory_order_relaxed);
+        while (!atomic_compare_exchange_weak_explicit(&home->returned, &box->next, box, memory_order_release,
+                                                      memory_order_relaxed)) {
+        }
+        reply_home_leave(home);
+}
+
+void reply_drop(struct reply_box *box)
+{
+        /* A single holder needs no read-modify-write: nobody else can take a hold. */
+        if (atomic_load_explicit(&box->holds, memory_order_acquire) != 1 &&
+            atomic_fetch_sub_explicit(&box->holds, 1, memory_order_acq_rel) != 1)
+                return;
+        struct reply *reply = &box->reply;
+        if (reply->give_back)
+                reply->give_back(reply->lender, reply->loan);
+        reply->give_back = NULL;
+        reply->text = "";
+        if (box->home) {
+                come_home(box);
+                return;
+        }
+        box->next = NULL;
+        free_boxes(box);
+}
+
+void reply_keep_text(struct reply_box *box)
+{
+        struct reply *reply = &box->reply;
+        if (*reply->text)
+                return;
+        size_t size = strlen(baton_error()) + 1;
+        char *text = baton_arena_alloc(&reply->arena, size);
+        reply->text = text ? memcpy(text, baton_error(), size) : "out of memory";
+}
+
+baton_status reply_status(struct reply_box *box, const struct client_call *call, const ProtobufCMessage **message)
+{
+        *message = call->message;
+        if (call->message)
+                return (baton_status){ .code = BATON_OK, .maybe_executed = true, .message = "" };
+        struct reply *reply = &box->reply;
+        reply_keep_text(box);
+        const ProtobufCMessageDescriptor *type = call->method->output->descriptor;
+        ProtobufCMessage *empty = reply_new_message(reply, type);
+        if (empty)
+                type->message_init(empty);
+        *message = empty;
+        return (baton_status){ .code = call->code, .maybe_executed = call->maybe_executed, .message = reply->text };
+}
+
+const void *baton_retain(const void *reply)
+{
+        if (reply)
+                atomic_fetch_add_explicit(&box_of(reply)->holds, 1, memory_order_relaxed);
+        return reply;
+}
+
+void baton_release(const void *reply)
+{
+        if (reply)
+                reply_drop(box_of(reply));
+}

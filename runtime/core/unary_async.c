@@ -1,0 +1,155 @@
+#define _GNU_SOURCE
+#include "base/error.h"
+#include "core/channel.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* The server is gone and every call has ended. On the loop's thread. */
+static void lost(void *context)
+{
+        struct channel_loop *loop = context;
+        pthread_mutex_lock(&loop->channel->lock);
+        list_remove(&loop->link);
+        pthread_mutex_unlock(&loop->channel->lock);
+        channel_loop_free(loop);
+}
+
+/* ---- outcomes; on the loop's thread ------------------------------------------------------------------------ */
+
+static void done(struct client_call *call)
+{
+        struct reply_box *box = container_of(call, struct reply_box, call);
+        const ProtobufCMessage *message;
+        baton_status status = reply_status(box, call, &message);
+        call->method->complete(box->callback, &status, message, box->context);
+        reply_drop(box);
+}
+
+static void deliver_early(struct loop_task *task)
+{
+        struct reply_box *box = container_of(task, struct reply_box, task);
+        pthread_mutex_lock(&box->channel->lock);
+        list_remove(&box->link);
+        pthread_mutex_unlock(&box->channel->lock);
+        done(&box->call);
+}
+
+/* The call ended inside start: the loop delivers that, as it does all outcomes. The lock is held. */
+static void end_early(struct reply_box *box)
+{
+        reply_keep_text(box);
+        list_append(&box->channel->early, &box->link);
+        box->task = (struct loop_task){ .run = deliver_early };
+        loop_post(box->loop, &box->task);
+}
+
+/* ---- lanes; the lock is held -------------------------------------------------------------------------------- */
+
+/* The lane for this loop on the current connection; NULL with the reason set. The lock is held. */
+static struct channel_loop *add_loop(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns)
+{
+        struct channel_loop *entry = calloc(1, sizeof *entry);
+        if (entry)
+                entry->home = reply_home_new();
+        if (!entry || !entry->home) {
+                error_set(-ENOMEM, "cannot open a lane to %s: out of memory", channel->address);
+                free(entry);
+                return NULL;
+        }
+        entry->channel = channel;
+        entry->loop = loop;
+        entry->connection = channel->transport->ref(channel->source->connection);
+        if (channel->transport->async_open(entry->connection, loop, deadline_ns, lost, entry, &entry->lane) < 0) {
+                channel->transport->unref(entry->connection);
+                reply_home_leave(entry->home);
+                free(entry);
+                return NULL;
+        }
+        list_append(&channel->loops, &entry->link);
+        return entry;
+}
+
+static struct channel_loop *find_loop(baton_channel *channel, baton_loop *loop)
+{
+        for (struct list *at = channel->loops.next; at != &channel->loops; at = at->next) {
+                struct channel_loop *entry = container_of(at, struct channel_loop, link);
+                if (entry->loop == loop && entry->connection == channel->source->connection)
+                        return entry;
+        }
+        return NULL;
+}
+
+/* The lane for this loop to a living server; NULL with the reason set and *code. */
+static struct channel_loop *ready_loop(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, baton_code *code)
+{
+        *code = BATON_UNAVAILABLE;
+        if (channel_connect(channel, deadline_ns, code) < 0)
+                return NULL;
+        struct channel_loop *entry = find_loop(channel, loop);
+        return entry ? entry : add_loop(channel, loop, deadline_ns);
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------------- */
+
+/* 0 or a negative errno; the lock is held. */
+static int start(baton_channel *channel, struct channel_loop *entry, struct reply_box *box)
+{
+        box->call.reply = &box->reply;
+        box->call.done = done;
+        int started = entry ? channel->transport->async_start(entry->lane, &box->call) : 1;
+        if (started > 0)
+                end_early(box);
+        else if (started < 0)
+                reply_drop(box);
+        return started < 0 ? started : 0;
+}
+
+static int wrong_argument(const char *path, const char *what)
+{
+        return error_set(-EINVAL, "%s: %s", path, what);
+}
+
+static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
+                           const ProtobufCMessage *request, baton_callback callback)
+{
+        if (!method)
+                return error_set(-EINVAL, "baton_unary_async: the method is NULL");
+        if (!channel)
+                return wrong_argument(method->path, "the channel is NULL; did baton_channel_open fail? See baton_error()");
+        if (!loop)
+                return wrong_argument(method->path, "the loop is NULL");
+        if (!request)
+                return wrong_argument(method->path, "the request is NULL");
+        if (!callback)
+                return wrong_argument(method->path, "the callback is NULL");
+        if (!method->complete)
+                return wrong_argument(method->path, "it is a streaming method, which this version does not call");
+        return channel_usable(channel) ? 0 : -ECHILD;
+}
+
+int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_method *method,
+                      const ProtobufCMessage *request, const baton_call_options *options, baton_callback callback,
+                      void *context)
+{
+        int error = check_arguments(channel, loop, method, request, callback);
+        if (error < 0)
+                return error;
+        uint64_t deadline_ns = channel_deadline(options);
+        baton_code code;
+        pthread_mutex_lock(&channel->lock);
+        struct channel_loop *entry = ready_loop(channel, loop, deadline_ns, &code);
+        struct reply_box *box = reply_take(entry ? entry->home : NULL, 2 * channel->options.max_message_bytes);
+        if (box) {
+                channel_fill_call(channel, &box->call, method, request, deadline_ns);
+                box->call.code = code;
+                box->callback = callback;
+                box->context = context;
+                box->channel = channel;
+                box->loop = loop;
+                error = start(channel, entry, box);
+        } else {
+                error = error_set(-ENOMEM, "%s: no memory for an asynchronous call", method->path);
+        }
+        pthread_mutex_unlock(&channel->lock);
+        return error;
+}

@@ -1,0 +1,456 @@
+#define _GNU_SOURCE
+#include "shm/client.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fork.h"
+#include "base/hash.h"
+#include "codec/layout.h"
+#include "shm/region.h"
+#include "shm/shm.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ATTACH_POLL_MS = 1 };
+
+/* ---- life and death --------------------------------------------------------------------------------------- */
+
+struct connection *shm_ref(struct connection *connection)
+{
+        atomic_fetch_add_explicit(&connection->references, 1, memory_order_relaxed);
+        return connection;
+}
+
+static void free_connection(struct connection *connection)
+{
+        bool forked = connection->fork_generation != fork_generation();
+        watch_remove(&connection->watch);
+        /* In a forked child the regions were never mapped, and their addresses may be somebody else's by now. */
+        if (forked)
+                close(connection->link.socket);
+        else
+                link_deinit(&connection->link);
+        for (uint32_t i = 0; i < METHOD_BUCKETS; i++) {
+                struct binding *binding = atomic_load_explicit(&connection->bindings[i], memory_order_relaxed);
+                while (binding) {
+                        struct binding *next = binding->next;
+                        free(binding);
+                        binding = next;
+                }
+        }
+        pthread_mutex_destroy(&connection->control);
+        free(connection->methods);
+        free(connection);
+}
+
+void shm_unref(struct connection *connection)
+{
+        if (atomic_fetch_sub_explicit(&connection->references, 1, memory_order_acq_rel) == 1)
+                free_connection(connection);
+}
+
+static bool alive(const struct connection *connection)
+{
+        return !atomic_load_explicit(&connection->dead, memory_order_relaxed);
+}
+
+static void on_hangup(struct watch *watch)
+{
+        struct connection *connection = container_of(watch, struct connection, watch);
+        atomic_store_explicit(&connection->dead, 1, memory_order_release);
+        wake_also(&connection->dead);
+}
+
+void connection_kill(struct connection *connection, const char *why)
+{
+        if (atomic_exchange_explicit(&connection->dead, 1, memory_order_acq_rel) == 0)
+                log_line(BATON_LOG_WARNING, "closing the connection to %s: %s", connection->path.sun_path, why);
+        wake_also(&connection->dead);
+}
+
+/* ---- shaking hands ---------------------------------------------------------------------------------------- */
+
+static int send_hello(struct connection *connection, int base_fd, uint64_t deadline_ns)
+{
+        struct shm_hello hello = { .kind = SHM_HELLO,
+                                   .version = SHM_VERSION,
+                                   .magic = SHM_MAGIC,
+                                   .heap_max = connection->options.max_heap_bytes,
+                                   .ring_bytes = connection->options.ring_bytes };
+        int error = control_send_wait(connection->link.socket, &hello, sizeof hello, &base_fd, 1, deadline_ns);
+        return error == -EPIPE ? 0 : error; /* refused already: the refusal is there to be read */
+}
+
+static int receive_answer(struct connection *connection, struct control_message *message, uint64_t deadline_ns)
+{
+        bool reset = false;
+        for (;;) {
+                int n = control_receive(connection->link.socket, message);
+                if (n > 0)
+                        return 0;
+                /* A server that closes with our greeting unread resets the socket, and its refusal follows that error. */
+                if (n == -ECONNRESET && !reset) {
+                        reset = true;
+                        continue;
+                }
+                if (n < 0)
+                        return error_set(n, "%s closed the connection during the handshake%s", connection->path.sun_path,
+                                         n == -EPROTO ? ": it is no Baton server" : "");
+                struct pollfd ready = { .fd = connection->link.socket, .events = POLLIN };
+                if (poll(&ready, 1, deadline_left_ms(deadline_ns, -1)) == 0)
+                        return error_set(-ETIMEDOUT, "%s does not answer; is the server stopped or overloaded?",
+                                         connection->path.sun_path);
+        }
+}
+
+static int refused(struct connection *connection, struct shm_refusal *refusal, baton_code *code)
+{
+        refusal->text[SHM_TEXT - 1] = '\0';
+        *code = refusal->code > 0 && refusal->code <= BATON_UNAUTHENTICATED ? (baton_code)refusal->code
+                                                                            : BATON_UNAVAILABLE;
+        return error_set(-ECONNREFUSED, "%s refused the connection: %s", connection->path.sun_path, refusal->text);
+}
+
+static int read_methods(struct connection *connection, int fd, uint32_t n)
+{
+        if (n > 1u << 20)
+                return error_set(-EPROTO, "%s offers %u methods", connection->path.sun_path, n);
+        size_t size = n * sizeof *connection->methods;
+        connection->methods = malloc(size ? size : 1);
+        connection->n_methods = n;
+        if (!connection->methods)
+                return error_set(-ENOMEM, "cannot connect: out of memory");
+        if (pread(fd, connection->methods, size, 0) != (ssize_t)size)
+                return error_set(-EPROTO, "%s sent a method table that cannot be read", connection->path.sun_path);
+        return 0;
+}
+
+static int accept_welcome(struct connection *connection, struct control_message *message, baton_code *code)
+{
+        if (message->kind == SHM_REFUSE)
+                return refused(connection, &message->refusal, code);
+        if (message->kind != SHM_WELCOME || message->hello.magic != SHM_MAGIC)
+                return error_set(-EPROTO, "%s is no Baton server", connection->path.sun_path);
+        *code = BATON_FAILED_PRECONDITION;
+        if (message->hello.version != SHM_VERSION)
+                return error_set(-EPROTO, "%s speaks version %u of the local protocol, this program version %u; rebuild the older one",
+                                 connection->path.sun_path, message->hello.version, SHM_VERSION);
+        *code = BATON_UNAVAILABLE;
+        if (message->n_fds != 2)
+                return error_set(-EPROTO, "%s sent no memory; is this process out of file descriptors (ulimit -n)?",
+                                 connection->path.sun_path);
+        int error = link_attach(&connection->link, message->fds[0], message->hello.heap_max);
+        return error < 0 ? error : read_methods(connection, message->fds[1], message->hello.n_methods);
+}
+
+static int shake_hands(struct connection *connection, int base_fd, uint64_t deadline_ns, baton_code *code)
+{
+        struct control_message message;
+        int error = send_hello(connection, base_fd, deadline_ns);
+        if (error < 0)
+                return error_set(error, "cannot greet %s: %s", connection->path.sun_path, strerror(-error));
+        error = receive_answer(connection, &message, deadline_ns);
+        if (error < 0)
+                return error;
+        error = accept_welcome(connection, &message, code);
+        control_discard(&message);
+        return error;
+}
+
+static int establish(struct connection *connection, int socket, uint64_t deadline_ns, baton_code *code)
+{
+        int base_fd = link_init(&connection->link, socket, connection->options.ring_bytes,
+                                connection->options.max_heap_bytes);
+        if (base_fd < 0)
+                return base_fd;
+        int error = shake_hands(connection, base_fd, deadline_ns, code);
+        close(base_fd);
+        if (error < 0)
+                return error;
+        connection->watch = (struct watch){ .fd = socket, .hangup = on_hangup };
+        return watch_add(&connection->watch);
+}
+
+static int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
+                       struct connection **out, baton_code *code)
+{
+        *code = BATON_UNAVAILABLE;
+        struct connection *connection = calloc(1, sizeof *connection);
+        if (!connection)
+                return error_set(-ENOMEM, "cannot connect: out of memory");
+        connection->fork_generation = fork_generation();
+        connection->options = *options;
+        atomic_init(&connection->references, 1);
+        pthread_mutex_init(&connection->control, NULL);
+        list_init(&connection->watch.link);
+        connection->link.socket = -1;
+        int error = control_path(address, &connection->path);
+        int socket = error < 0 ? error : control_connect(&connection->path, deadline_ns);
+        if (socket < 0) {
+                *code = socket == -EACCES ? BATON_PERMISSION_DENIED : BATON_UNAVAILABLE;
+                error = socket;
+        } else {
+                error = establish(connection, socket, deadline_ns, code);
+        }
+        if (error < 0) {
+                shm_unref(connection);
+                return error;
+        }
+        *out = connection;
+        return 0;
+}
+
+/* ---- the control socket ----------------------------------------------------------------------------------- */
+
+/* The server's half of a lane that a thread waits for. */
+static int lane_arrived(struct connection *connection, struct control_message *message)
+{
+        uint32_t number = message->lane.lane;
+        int fd = control_take(message, 0);
+        int error = -EPROTO;
+        if (fd >= 0 && number < SHM_LANES && connection->opening[number]) {
+                error = link_lane_attach(connection->opening[number], fd);
+                connection->opening[number] = NULL;
+        }
+        if (fd >= 0)
+                close(fd);
+        return error;
+}
+
+static int handle(struct connection *connection, struct control_message *message)
+{
+        switch (message->kind) {
+        case SHM_SEGMENT:
+                return link_segment(&connection->link, message);
+        case SHM_LANE:
+                return lane_arrived(connection, message);
+        default:
+                return -EPROTO;
+        }
+}
+
+/* connection->control is held. */
+static void drain_locked(struct connection *connection)
+{
+        struct control_message message;
+        int n;
+        while ((n = control_receive(connection->link.socket, &message)) > 0) {
+                int error = handle(connection, &message);
+                control_discard(&message);
+                if (error < 0) {
+                        connection_kill(connection, "the server broke the protocol");
+                        return;
+                }
+        }
+        if (n < 0)
+                connection_kill(connection, "the server hung up");
+}
+
+void connection_drain(struct connection *connection)
+{
+        pthread_mutex_lock(&connection->control);
+        drain_locked(connection);
+        pthread_mutex_unlock(&connection->control);
+}
+
+void connection_notify(struct connection *connection, struct lane_ends *ends)
+{
+        if (!wake_wanted(&ends->waker))
+                return;
+        struct shm_bell bell = { .kind = SHM_BELL, .lane = ends->number };
+        /* -EAGAIN: so many bells wait unread that the server will wake up anyway. */
+        control_send(connection->link.socket, &bell, sizeof bell, NULL, 0);
+}
+
+/* ---- lanes ------------------------------------------------------------------------------------------------ */
+
+/* first: 0, or 1 where lane 0 will not do, which has no bell. */
+static int take_number(struct connection *connection, struct lane_ends *ends, int first)
+{
+        for (int i = first; i < SHM_LANES; i++) {
+                if (connection->lane_used[i])
+                        continue;
+                connection->lane_used[i] = true;
+                connection->opening[i] = i ? ends : NULL;
+                return i;
+        }
+        return error_set(-EBUSY, "all %d lanes to %s are in use", SHM_LANES, connection->path.sun_path);
+}
+
+static int await_half(struct connection *connection, uint32_t number, uint64_t deadline_ns)
+{
+        for (;;) {
+                pthread_mutex_lock(&connection->control);
+                drain_locked(connection);
+                bool there = !connection->opening[number];
+                pthread_mutex_unlock(&connection->control);
+                if (there)
+                        return 0;
+                if (!alive(connection))
+                        return error_set(-EPIPE, "the server at %s is gone", connection->path.sun_path);
+                if (deadline_passed(deadline_ns))
+                        return error_set(-ETIMEDOUT, "%s does not answer; is the server stopped or overloaded?",
+                                         connection->path.sun_path);
+                /* Another thread may take the answer off the socket, so this one looks again soon in any case. */
+                struct pollfd ready = { .fd = connection->link.socket, .events = POLLIN };
+                poll(&ready, 1, deadline_left_ms(deadline_ns, ATTACH_POLL_MS));
+        }
+}
+
+static int open_further_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns)
+{
+        int fd = link_lane_init(&connection->link, ends, ends->number, connection->options.ring_bytes);
+        if (fd < 0)
+                return fd;
+        struct shm_new_lane message = {
+                .kind = SHM_LANE, .lane = ends->number, .ring_bytes = ends->ring_bytes, .has_bell = bell_fd >= 0
+        };
+        int fds[2] = { fd, bell_fd };
+        int error = control_send_wait(connection->link.socket, &message, sizeof message, fds, bell_fd >= 0 ? 2 : 1,
+                                      deadline_ns);
+        close(fd);
+        if (error < 0)
+                return error_set(error, "cannot open a lane to %s: %s", connection->path.sun_path, strerror(-error));
+        return await_half(connection, ends->number, deadline_ns);
+}
+
+int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns)
+{
+        pthread_mutex_lock(&connection->control);
+        int number = take_number(connection, ends, bell_fd >= 0);
+        pthread_mutex_unlock(&connection->control);
+        if (number < 0)
+                return number;
+        if (number == 0) {
+                link_lane0(&connection->link, ends);
+                return 0;
+        }
+        ends->number = (uint32_t)number;
+        int error = open_further_lane(connection, ends, bell_fd, deadline_ns);
+        if (error < 0) {
+                /* The number stays taken: the server may still answer. */
+                pthread_mutex_lock(&connection->control);
+                connection->opening[number] = NULL;
+                pthread_mutex_unlock(&connection->control);
+                link_lane_deinit(ends);
+        }
+        return error;
+}
+
+void connection_close_lane(struct connection *connection, struct lane_ends *ends)
+{
+        if (connection->fork_generation == fork_generation())
+                link_lane_deinit(ends);
+}
+
+static int lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **out)
+{
+        struct lane *lane = aligned_alloc(SHM_LINE, (sizeof *lane + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
+        if (!lane)
+                return error_set(-ENOMEM, "cannot open a lane: out of memory");
+        memset(lane, 0, sizeof *lane);
+        int error = connection_open_lane(connection, &lane->ends, -1, deadline_ns);
+        if (error < 0) {
+                free(lane);
+                return error;
+        }
+        spin_init(&lane->spin, connection->options.no_spin ? 0 : connection->options.spin_us * UINT64_C(1000));
+        lane->connection = shm_ref(connection);
+        *out = lane;
+        return 0;
+}
+
+static void lane_close(struct lane *lane)
+{
+        connection_close_lane(lane->connection, &lane->ends);
+        shm_unref(lane->connection);
+        free(lane);
+}
+
+/* ---- methods ---------------------------------------------------------------------------------------------- */
+
+static int32_t find_method(const struct connection *connection, uint64_t hash)
+{
+        uint32_t low = 0, high = connection->n_methods;
+        while (low < high) {
+                uint32_t middle = low + (high - low) / 2;
+                if (connection->methods[middle].path_hash < hash)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low < connection->n_methods && connection->methods[low].path_hash == hash ? (int32_t)low : -1;
+}
+
+static struct binding *make_binding(const struct connection *connection, const baton_method *method)
+{
+        struct binding *binding = calloc(1, sizeof *binding);
+        if (!binding)
+                return NULL;
+        binding->method = method;
+        binding->number = find_method(connection, hash_string(method->path));
+        if (binding->number < 0)
+                return binding;
+        const struct shm_method *theirs = &connection->methods[binding->number];
+        uint64_t input = layout_hash(method->input->descriptor), output = layout_hash(method->output->descriptor);
+        binding->graph_request = input && input == theirs->input_layout;
+        binding->graph_reply = output && output == theirs->output_layout;
+        return binding;
+}
+
+const struct binding *connection_bind(struct connection *connection, const baton_method *method)
+{
+        _Atomic(struct binding *) *bucket = &connection->bindings[((uintptr_t)method / sizeof *method) % METHOD_BUCKETS];
+        struct binding *first = atomic_load_explicit(bucket, memory_order_acquire); /* pairs with the exchange below */
+        for (struct binding *at = first; at; at = at->next)
+                if (at->method == method)
+                        return at;
+        struct binding *binding = make_binding(connection, method);
+        if (!binding)
+                return NULL;
+        /* Two threads may both add the method: the second entry is never found, and harmless. */
+        do
+                binding->next = first;
+        while (!atomic_compare_exchange_weak_explicit(bucket, &first, binding, memory_order_release,
+                                                      memory_order_relaxed));
+        return binding;
+}
+
+/* ---- payload memory --------------------------------------------------------------------------------------- */
+
+static void *shm_alloc(struct connection *connection, size_t size)
+{
+        return heap_alloc(&connection->link.heap, size ? size : 1);
+}
+
+static bool shm_free(struct connection *connection, void *memory)
+{
+        return heap_free(&connection->link.heap, memory);
+}
+
+static int check_address(const char *address)
+{
+        struct sockaddr_un path;
+        return control_path(address, &path);
+}
+
+const struct transport shm_transport = {
+        .scheme = "shm",
+        .check_address = check_address,
+        .connect = shm_connect,
+        .ref = shm_ref,
+        .unref = shm_unref,
+        .alive = alive,
+        .lane_open = lane_open,
+        .lane_close = lane_close,
+        .call = shm_call,
+        .async_open = shm_async_open,
+        .async_start = shm_async_start,
+        .async_close = shm_async_close,
+        .alloc = shm_alloc,
+        .free = shm_free,
+        .listen = shm_listen,
+        .unlisten = shm_unlisten,
+};

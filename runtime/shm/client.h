@@ -1,0 +1,92 @@
+/* The client's end of a connection: what client.c, client_call.c and client_async.c share. */
+#ifndef SHM_CLIENT_H
+#define SHM_CLIENT_H
+
+#include "base/spin.h"
+#include "shm/link.h"
+#include "shm/message.h"
+#include "shm/watch.h"
+#include "transport/transport.h"
+
+enum { METHOD_BUCKETS = 64 };
+
+/* How calls of one method travel on one connection. Immutable. */
+struct binding {
+        struct binding *next;
+        const baton_method *method;
+        int32_t number; /* in the server's table; -1: the server does not have it */
+        bool graph_request;
+        bool graph_reply;
+};
+
+struct connection {
+        atomic_uint references;
+        uint64_t fork_generation;
+        baton_channel_options options; /* defaults filled in */
+        struct sockaddr_un path;
+        struct link link;
+        struct watch watch;
+        _Atomic uint32_t dead;  /* 0, or 1 once the server is gone; sleepers wait on it too */
+        struct shm_method *methods; /* as the server sent them, sorted by path_hash */
+        uint32_t n_methods;
+        _Atomic(struct binding *) bindings[METHOD_BUCKETS];
+        pthread_mutex_t control; /* receiving on the socket, and what follows */
+        bool lane_used[SHM_LANES];
+        struct lane_ends *opening[SHM_LANES]; /* waits for the server's half */
+};
+
+/* One calling thread's lane. */
+struct lane {
+        struct connection *connection;
+        struct lane_ends ends;
+        struct spin spin;
+        uint64_t last_call;
+};
+
+/* Takes in what waits on the control socket. Any thread. */
+void connection_drain(struct connection *connection);
+
+/* The server broke the protocol or died: every caller is told. Any thread. */
+void connection_kill(struct connection *connection, const char *why);
+
+/* A free lane number; negative errno with the reason set. Then open: makes both halves. bell_fd: for the server to ring, or
+ * -1 (its caller keeps it). */
+int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns);
+void connection_close_lane(struct connection *connection, struct lane_ends *ends);
+
+/* How calls of this method travel; NULL when out of memory. */
+const struct binding *connection_bind(struct connection *connection, const baton_method *method);
+
+/* Rings the server where it sleeps. The lane's sender only. */
+void connection_notify(struct connection *connection, struct lane_ends *ends);
+
+/* ---- the calls' common half: client_reply.c --------------------------------------------------------------- */
+
+/* Ends the call without a reply; the text is the one in baton_error(). */
+void call_fail(struct client_call *call, baton_code code, bool maybe_executed);
+
+/* Ends the call for which message_send returned this error. */
+void call_fail_send(struct client_call *call, int error);
+
+/* Ends the call because the server is gone. */
+void call_fail_dead(struct connection *connection, struct client_call *call, bool maybe_executed);
+
+/* Sends a call's request. As message_send; on -EAGAIN and -ENOBUFS the caller may wait. */
+int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number);
+
+/* Ends the call with the reply in this record; call NULL: nobody waits for it any more. Advances the ring. Negative: the server
+ * broke the protocol, and the call has not ended. */
+int call_receive(struct connection *connection, struct lane_ends *ends, const struct ring_record *record,
+                 struct client_call *call);
+
+/* ---- entries of the transport table ----------------------------------------------------------------------- */
+
+void shm_call(struct lane *lane, struct client_call *call);
+int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
+                   void *context, struct async_lane **lane);
+int shm_async_start(struct async_lane *lane, struct client_call *call);
+void shm_async_close(struct async_lane *lane);
+struct connection *shm_ref(struct connection *connection);
+void shm_unref(struct connection *connection);
+
+#endif

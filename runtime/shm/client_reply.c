@@ -1,0 +1,136 @@
+#define _GNU_SOURCE
+#include "base/error.h"
+#include "base/utf8.h"
+#include "shm/client.h"
+#include <errno.h>
+#include <string.h>
+
+/* ---- outcomes --------------------------------------------------------------------------------------------- */
+
+void call_fail(struct client_call *call, baton_code code, bool maybe_executed)
+{
+        call->message = NULL;
+        call->code = code;
+        call->maybe_executed = maybe_executed;
+}
+
+void call_fail_send(struct client_call *call, int error)
+{
+        switch (error) {
+        case -EILSEQ:
+        case -ENODATA:
+        case -ELOOP:
+        case -EINVAL:
+        case -EBADMSG:
+                call_fail(call, BATON_INVALID_ARGUMENT, false);
+                return;
+        case -EMSGSIZE:
+        case -ENOBUFS:
+        case -ENOMEM:
+                call_fail(call, BATON_RESOURCE_EXHAUSTED, false);
+                return;
+        default:
+                call_fail(call, BATON_UNAVAILABLE, false);
+        }
+}
+
+void call_fail_dead(struct connection *connection, struct client_call *call, bool maybe_executed)
+{
+        error_set(-EPIPE, "the server at %s is gone; %s", connection->path.sun_path,
+                  maybe_executed ? "it may have executed the call" : "it did not begin the call, which can be tried again");
+        call_fail(call, BATON_UNAVAILABLE, maybe_executed);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------------------- */
+
+int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number)
+{
+        struct shm_record header = { .method = (uint16_t)binding->number,
+                                     .kind = SHM_REQUEST,
+                                     .flags = binding->graph_reply ? SHM_GRAPH_REPLY : 0,
+                                     .call = number,
+                                     .deadline_ns = call->deadline_ns };
+        struct message_form form = { .type = call->method->input,
+                                     .graph = binding->graph_request,
+                                     .max_bytes = call->max_message_bytes };
+        return message_send(ends, &header, &form, call->request);
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------------- */
+
+static int locate(struct connection *connection, const struct ring_record *record, struct message_body *body)
+{
+        int error = message_locate(&connection->link, record, body);
+        if (error != -EAGAIN)
+                return error;
+        /* The segment was announced before the record was published, so the message is there to be read. */
+        connection_drain(connection);
+        error = message_locate(&connection->link, record, body);
+        return error == -EAGAIN ? error_set(-EPROTO, "the server refers to a heap segment that it did not send") : error;
+}
+
+static void receive_failure(const struct ring_record *record, const struct message_body *body, struct client_call *call)
+{
+        call_fail(call, record->method <= BATON_UNAUTHENTICATED ? (baton_code)record->method : BATON_UNKNOWN,
+                  !(record->flags & SHM_NOT_RUN));
+        size_t size = body->size < 4096 ? body->size : 4096;
+        char *text = baton_arena_alloc(&call->reply->arena, size + 1);
+        if (!text)
+                return;
+        memcpy(text, body->at, size);
+        text[size] = '\0';
+        call->reply->text = utf8_valid(text, size) ? text : "(the server's message is not valid UTF-8)";
+}
+
+static void give_back(void *lender, uint32_t loan)
+{
+        struct connection *connection = lender;
+        link_return_loan(&connection->link, loan);
+        shm_unref(connection);
+}
+
+static void receive_message(struct connection *connection, const struct ring_record *record, struct message_body *body,
+                            struct client_call *call)
+{
+        struct reply *reply = call->reply;
+        const baton_type *type = call->method->output;
+        ProtobufCMessage *message = reply_new_message(reply, type->descriptor);
+        int error = message ? message_decode(&connection->link, body, record->flags & SHM_GRAPH, type, &reply->arena, message)
+                            : error_set(-ENOMEM, "no memory to receive a %s", type->descriptor->name);
+        if (error < 0) {
+                call_fail(call, error == -ENOMEM ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, true);
+                return;
+        }
+        if (body->loan >= 0) {
+                reply->give_back = give_back;
+                reply->lender = shm_ref(connection);
+                reply->loan = (uint32_t)body->loan;
+                body->loan = -1;
+        }
+        call->message = message;
+        call->code = BATON_OK;
+        call->maybe_executed = true;
+}
+
+int call_receive(struct connection *connection, struct lane_ends *ends, const struct ring_record *record,
+                 struct client_call *call)
+{
+        struct message_body body;
+        if (record->kind != SHM_REPLY)
+                return error_set(-EPROTO, "the server sent a record that is no reply");
+        int error = locate(connection, record, &body);
+        if (error < 0)
+                return error;
+        if (call && record->method != BATON_OK)
+                receive_failure(record, &body, call);
+        else if (call && body.size > call->max_message_bytes) {
+                error_set(-EMSGSIZE, "the reply of %zu bytes is over the limit of %zu bytes; raise max_message_bytes of the channel",
+                          body.size, call->max_message_bytes);
+                call_fail(call, BATON_RESOURCE_EXHAUSTED, true);
+        } else if (call) {
+                receive_message(connection, record, &body, call);
+        }
+        message_return(&connection->link, &body);
+        ring_advance(&ends->in, record);
+        return 0;
+}

@@ -1,0 +1,139 @@
+/*
+ * What two processes agree on: the layout of the shared regions and the messages of the control socket. Everything here
+ * is written by one side and read by the other, which trusts none of it.
+ *
+ * Each side owns regions that only it can write:
+ *   base region   struct shm_base, then the side's half of lane 0
+ *   lane region   the side's half of one further lane
+ *   heap segment  payloads
+ * A lane is a pair of halves, one of each side. A half holds the ring its owner fills, and how far its owner has
+ * read the other's ring.
+ */
+#ifndef SHM_LAYOUT_H
+#define SHM_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum {
+        SHM_VERSION = 1,
+        SHM_LINE = 64,         /* bytes; the unit of a ring, and of the cache */
+        SHM_RING_LEAST = 4096, /* bytes */
+        SHM_RING_MOST = 16 << 20,
+        SHM_LANES = 64,   /* per connection */
+        SHM_LOANS = 1024, /* messages with payloads in one side's heap that may be on loan at once */
+        SHM_TEXT = 512,   /* longest text of a refusal, with its NUL */
+        SHM_SEGMENT_LEAST = 1 << 20,
+};
+
+#define SHM_MAGIC 0x004e4f544142u /* "BATON" */
+#define SHM_HEAP_MOST (UINT64_C(1) << 36)
+
+/* Where a record starts. The reader polls `mark`; the rest is valid once the mark is right. */
+struct shm_record {
+        _Atomic uint64_t mark; /* the record's line number in the ring's life, plus one */
+        uint32_t size;         /* bytes of the body that follows */
+        uint16_t method;       /* request: the server's number of the method. Reply: the status code. */
+        uint8_t kind;          /* shm_kind */
+        uint8_t flags;         /* shm_flags */
+        uint64_t call;         /* the client's number of the call; a reply repeats it */
+        uint64_t deadline_ns;  /* request: CLOCK_MONOTONIC, 0: none */
+};
+
+enum shm_kind {
+        SHM_PAD = 1, /* fills the ring up to its end */
+        SHM_REQUEST = 2,
+        SHM_REPLY = 3,
+};
+
+enum shm_flags {
+        SHM_GRAPH = 1 << 0,       /* the message is a graph stream; otherwise protobuf wire format */
+        SHM_GRAPH_REPLY = 1 << 1, /* request: the reply may be a graph stream */
+        SHM_LOAN = 1 << 2,        /* the body starts with struct shm_loan */
+        SHM_OUTLINE = 1 << 3,     /* the message lies in the heap; the body holds struct shm_outline in its place */
+        SHM_NOT_RUN = 1 << 4,     /* reply that is a failure: the handler certainly did not run */
+};
+
+/* The message holds payloads in the sender's heap, to be given back by pushing `loan` once. */
+struct shm_loan {
+        uint64_t loan;
+        uint64_t heap_size; /* the reader must have mapped this much of the sender's heap */
+};
+
+struct shm_outline {
+        uint64_t offset;
+        uint64_t size;
+};
+
+struct shm_line {
+        _Alignas(SHM_LINE) uint8_t bytes[SHM_LINE];
+};
+
+/* One side's half of a lane. */
+struct shm_half {
+        _Alignas(SHM_LINE) _Atomic uint64_t consumed; /* lines of the other half's ring that I have read */
+        _Alignas(SHM_LINE) _Atomic uint32_t asleep;   /* 0: I poll. Otherwise I wait for a bell; differs for each wait. */
+        _Atomic uint32_t bell; /* I change it, then FUTEX_WAKE it, when the other side sleeps; it waits on this word */
+        struct shm_line ring[];
+};
+
+/* The start of a base region. */
+struct shm_base {
+        /* The other side's loans that I have given back, in order: position << 16 | loan, the position counted from 1. */
+        _Alignas(SHM_LINE) _Atomic uint64_t returned[SHM_LOANS];
+        struct shm_half lane0;
+};
+
+/* ---- the control socket (SOCK_SEQPACKET) ------------------------------------------------------------------ */
+
+enum shm_message_kind {
+        SHM_HELLO = 1,   /* client → server, with its base region */
+        SHM_WELCOME = 2, /* server → client, with its base region and the method table */
+        SHM_REFUSE = 3,  /* server → client, then it closes */
+        SHM_BELL = 4,    /* client → server: look at this lane */
+        SHM_LANE = 5,    /* with a lane region; the client's also with a bell socket, where the lane is asynchronous */
+        SHM_SEGMENT = 6, /* with a further segment of the sender's heap */
+};
+
+struct shm_hello { /* HELLO and WELCOME */
+        uint32_t kind;
+        uint32_t version;
+        uint64_t magic;
+        uint64_t heap_max;   /* bytes that the sender's heap can grow to */
+        uint32_t ring_bytes; /* of lane 0, each way */
+        uint32_t n_methods;  /* WELCOME: entries of the method table */
+};
+
+struct shm_refusal {
+        uint32_t kind;
+        uint32_t code; /* baton_code */
+        char text[SHM_TEXT];
+};
+
+struct shm_bell {
+        uint32_t kind;
+        uint32_t lane;
+};
+
+struct shm_new_lane {
+        uint32_t kind;
+        uint32_t lane;
+        uint32_t ring_bytes;
+        uint32_t has_bell;
+};
+
+struct shm_new_segment {
+        uint32_t kind;
+        uint32_t unused;
+        uint64_t offset; /* in the heap; segments follow each other without gaps */
+        uint64_t size;
+};
+
+/* An entry of the method table, whose number is its place. */
+struct shm_method {
+        uint64_t path_hash;
+        uint64_t input_layout;
+        uint64_t output_layout;
+};
+
+#endif

@@ -1,0 +1,142 @@
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/error.h"
+#include "shm/region.h"
+#include "shm/server.h"
+#include "shm/shm.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ACCEPTS_AT_ONCE = 64, PAUSE_NS = 50000000 };
+
+/* ---- accepting -------------------------------------------------------------------------------------------- */
+
+static void admit(struct listener *listener, int socket)
+{
+        struct server_sink *sink = listener->sink;
+        baton_peer peer = control_peer(socket);
+        baton_loop *loop = NULL;
+        if (!sink->authorize(sink, &peer)) {
+                log_line(BATON_LOG_WARNING, "%s: refused pid %d of uid %u: not authorized", listener->path.sun_path,
+                         (int)peer.pid, (unsigned)peer.uid);
+                server_refuse(socket, BATON_PERMISSION_DENIED,
+                              "this user may not use the server; see baton_server_options.authorize");
+        } else if (!(loop = sink->place(sink))) {
+                log_line(BATON_LOG_WARNING, "%s: refused pid %d: %u connections are open", listener->path.sun_path,
+                         (int)peer.pid, listener->config->options.max_connections);
+                server_refuse(socket, BATON_RESOURCE_EXHAUSTED,
+                              "the server is full (max_connections); try again later or raise the limit");
+        }
+        if (loop)
+                server_connection_adopt(listener, loop, socket, peer);
+        else
+                close(socket);
+}
+
+static int on_accept(struct loop_source *source, uint32_t events)
+{
+        (void)events;
+        struct listener *listener = container_of(source, struct listener, source);
+        for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+                int socket = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (socket >= 0) {
+                        admit(listener, socket);
+                        continue;
+                }
+                if (errno == EINTR || errno == ECONNABORTED)
+                        continue;
+                if (errno != EAGAIN) {
+                        /* Out of fds or memory: the socket stays readable, so it is left alone for a while. */
+                        log_line(BATON_LOG_ERROR, "%s: cannot accept a connection: %s; see ulimit -n",
+                                 listener->path.sun_path, strerror(errno));
+                        loop_source_remove(listener->loop, source);
+                        loop_timer_set(listener->loop, &listener->resume, clock_now_ns() + PAUSE_NS);
+                }
+                return 0;
+        }
+        return 0;
+}
+
+static void on_resume(struct loop_timer *timer)
+{
+        struct listener *listener = container_of(timer, struct listener, resume);
+        if (loop_source_add(listener->loop, &listener->source, EPOLLIN) < 0)
+                loop_timer_set(listener->loop, timer, clock_now_ns() + PAUSE_NS);
+}
+
+/* ---- listening -------------------------------------------------------------------------------------------- */
+
+/* The table that clients read at connect. */
+static int publish_methods(const struct server_config *config)
+{
+        struct shm_method *methods = calloc(config->n_offers + 1, sizeof *methods);
+        if (!methods)
+                return error_set(-ENOMEM, "cannot listen: out of memory");
+        for (uint32_t i = 0; i < config->n_offers; i++)
+                methods[i] = (struct shm_method){ .path_hash = config->offers[i].path_hash,
+                                                  .input_layout = config->offers[i].input_layout,
+                                                  .output_layout = config->offers[i].output_layout };
+        int fd = region_constant(methods, config->n_offers * sizeof *methods);
+        free(methods);
+        return fd;
+}
+
+static int start(struct listener *listener, const char *address)
+{
+        listener->methods_fd = publish_methods(listener->config);
+        if (listener->methods_fd < 0)
+                return listener->methods_fd;
+        int error = control_path(address, &listener->path);
+        if (error < 0)
+                return error;
+        listener->source.fd = control_listen(&listener->path, &listener->lock_fd);
+        if (listener->source.fd < 0)
+                return listener->source.fd;
+        return loop_source_add(listener->loop, &listener->source, EPOLLIN);
+}
+
+static void free_listener(struct listener *listener)
+{
+        if (listener->source.fd >= 0)
+                control_unlisten(&listener->path, listener->source.fd, listener->lock_fd);
+        if (listener->methods_fd >= 0)
+                close(listener->methods_fd);
+        pthread_mutex_destroy(&listener->lock);
+        free(listener);
+}
+
+int shm_listen(const char *address, const struct server_config *config, struct server_sink *sink, baton_loop *loop,
+               struct listener **out)
+{
+        struct listener *listener = calloc(1, sizeof *listener);
+        if (!listener)
+                return error_set(-ENOMEM, "cannot listen: out of memory");
+        listener->source = (struct loop_source){ .fd = -1, .ready = on_accept };
+        listener->resume.fire = on_resume;
+        listener->loop = loop;
+        listener->config = config;
+        listener->sink = sink;
+        listener->methods_fd = listener->lock_fd = -1;
+        pthread_mutex_init(&listener->lock, NULL);
+        list_init(&listener->connections);
+        int error = start(listener, address);
+        if (error < 0) {
+                free_listener(listener);
+                return error;
+        }
+        *out = listener;
+        return 0;
+}
+
+void shm_unlisten(struct listener *listener)
+{
+        loop_source_remove(listener->loop, &listener->source);
+        loop_timer_set(listener->loop, &listener->resume, 0);
+        while (!list_empty(&listener->connections))
+                server_connection_close(container_of(listener->connections.next, struct server_connection, link), NULL);
+        free_listener(listener);
+}

@@ -1,0 +1,60 @@
+/*
+ * Messages in and out of a lane: encoding straight into the ring, or where a message is larger, into the heap, whose offset
+ * then travels in the ring; and back.
+ */
+#ifndef SHM_MESSAGE_H
+#define SHM_MESSAGE_H
+
+#include "shm/link.h"
+#include <baton/graph.h>
+
+/* How a message is sent. */
+struct message_form {
+        const baton_type *type;
+        bool graph;             /* else protobuf wire format */
+        size_t max_bytes;       /* -EMSGSIZE beyond, payloads included */
+};
+
+/*
+ * Sends one record with this message; header: method, kind, call and deadline set. The caller owns lane->out.
+ * 0; -EAGAIN: the ring is full, nothing was done; -ENOBUFS: no room in the heap; -EPROTO: the peer broke the rules; -EMSGSIZE;
+ * -EILSEQ, -ENODATA, -ELOOP, -EINVAL: the message itself; -ENOMEM. In all but -EAGAIN the reason is set.
+ */
+int message_send(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
+                 const ProtobufCMessage *message);
+
+enum { SHM_OUTLINE_BODY = sizeof(struct shm_outline) + sizeof(struct shm_loan) };
+
+/* For a full ring: writes the message to the heap, so that header and body can be sent later by message_send_bytes. Never
+ * -EAGAIN; else as message_send. */
+int message_park(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
+                 const ProtobufCMessage *message, uint8_t body[SHM_OUTLINE_BODY]);
+
+/* Sends one record with these header->size bytes as its body. 0; -EAGAIN; -EPROTO; -EMSGSIZE over ring_largest. */
+int message_send_bytes(struct lane_ends *lane, struct shm_record *header, const void *bytes);
+
+/* A received body: where the message's bytes lie, in the ring or in the peer's heap, and the loan to give back (or -1). */
+struct message_body {
+        const uint8_t *at;
+        size_t size;
+        int64_t loan;
+};
+
+/*
+ * Finds the message of a record. 0; -EAGAIN: it lies in a segment that was announced but is not mapped yet; -EPROTO.
+ * On success the caller owes the loan.
+ */
+int message_locate(struct link *link, const struct ring_record *record, struct message_body *body);
+
+/*
+ * Decodes the body into `message` (descriptor->sizeof_message bytes, uninitialised), taking memory from the arena. Gives the loan
+ * back at once where nothing of the result lies in the peer's heap; else body->loan stays to be given back. On failure it is
+ * given back too. Errors of codec/graph.h and codec/wire.h, reason set.
+ */
+int message_decode(struct link *link, struct message_body *body, bool graph, const baton_type *type,
+                   baton_arena *arena, ProtobufCMessage *message);
+
+/* Gives the loan back, if there is one. */
+void message_return(struct link *link, struct message_body *body);
+
+#endif

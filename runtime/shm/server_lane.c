@@ -1,0 +1,144 @@
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "shm/server.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+        BATCH = 16, /* requests of one lane before the next lane's turn */
+        RETRY_LEAST_NS = 1000000,
+        RETRY_MOST_NS = 64000000,
+};
+
+static struct server_lane *lane_of(struct loop_poller *poller)
+{
+        return container_of(poller, struct server_lane, poller);
+}
+
+void server_lane_notify(struct server_lane *lane)
+{
+        lane->unannounced = false;
+        if (!wake_wanted(&lane->ends.waker))
+                return;
+        char byte = 0;
+        if (lane->bell_fd < 0)
+                wake_ring(&lane->ends.waker);
+        else
+                send(lane->bell_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Sends what is parked. The client's loop drains its ring before long, so there is no bell for it; a client that does not is
+ * looked at less and less. */
+static void flush(struct server_lane *lane)
+{
+        pthread_mutex_lock(&lane->lock);
+        bool waiting = !list_empty(&lane->parked);
+        struct list *first = lane->parked.next;
+        bool done = server_unpark(lane);
+        bool progress = first != lane->parked.next;
+        if (waiting && progress)
+                server_lane_notify(lane);
+        pthread_mutex_unlock(&lane->lock);
+        lane->retry_ns = progress || !lane->retry_ns ? RETRY_LEAST_NS : lane->retry_ns * 2;
+        if (lane->retry_ns > RETRY_MOST_NS)
+                lane->retry_ns = RETRY_MOST_NS;
+        loop_timer_set(lane->connection->loop, &lane->retry, done ? 0 : clock_now_ns() + lane->retry_ns);
+}
+
+static void on_retry(struct loop_timer *timer)
+{
+        flush(container_of(timer, struct server_lane, retry));
+}
+
+static int poll_requests(struct loop_poller *poller)
+{
+        struct server_lane *lane = lane_of(poller);
+        struct server_connection *connection = lane->connection;
+        int handled = 0, n = 1;
+        if (!ring_ready(&lane->ends.in))
+                return 0;
+        server_connection_ref(connection);
+        while (handled < BATCH && n > 0 && connection->listener) {
+                struct ring_record record;
+                n = ring_peek(&lane->ends.in, &record);
+                if (n <= 0)
+                        break;
+                lane->unannounced = true;
+                n = server_call_begin(lane, &record);
+                if (n < 0)
+                        break;
+                n = 1;
+                handled++;
+        }
+        if (n < 0) {
+                server_connection_close(connection, "the client broke the protocol");
+        } else if (lane->unannounced) {
+                /* No reply told the client that its ring has room again. */
+                pthread_mutex_lock(&lane->lock);
+                server_lane_notify(lane);
+                pthread_mutex_unlock(&lane->lock);
+        }
+        server_connection_unref(connection);
+        return handled + (n < 0);
+}
+
+static bool arm(struct loop_poller *poller)
+{
+        struct server_lane *lane = lane_of(poller);
+        pthread_mutex_lock(&lane->lock);
+        wake_arm(&lane->ends.waker);
+        bool parked = !list_empty(&lane->parked);
+        pthread_mutex_unlock(&lane->lock);
+        if (parked && !lane->retry.due_ns)
+                flush(lane);
+        return ring_ready(&lane->ends.in);
+}
+
+static void disarm(struct loop_poller *poller)
+{
+        wake_disarm(&lane_of(poller)->ends.waker);
+}
+
+struct server_lane *server_lane_new(struct server_connection *connection, int bell_fd)
+{
+        struct server_lane *lane = aligned_alloc(SHM_LINE, (sizeof *lane + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
+        if (!lane)
+                return NULL;
+        *lane = (struct server_lane){ .connection = connection, .bell_fd = bell_fd };
+        lane->poller = (struct loop_poller){ .poll = poll_requests, .arm = arm, .disarm = disarm };
+        lane->retry.fire = on_retry;
+        pthread_mutex_init(&lane->lock, NULL);
+        list_init(&lane->parked);
+        return lane;
+}
+
+void server_lane_start(struct server_lane *lane)
+{
+        loop_poller_add(lane->connection->loop, &lane->poller);
+}
+
+void server_lane_stop(struct server_lane *lane)
+{
+        loop_poller_remove(lane->connection->loop, &lane->poller);
+        loop_timer_set(lane->connection->loop, &lane->retry, 0);
+        /* The client's loop sees the end by the hang-up of its bell. */
+        pthread_mutex_lock(&lane->lock);
+        if (lane->bell_fd >= 0)
+                close(lane->bell_fd);
+        lane->bell_fd = -1;
+        pthread_mutex_unlock(&lane->lock);
+}
+
+void server_lane_free(struct server_lane *lane)
+{
+        while (!list_empty(&lane->parked)) {
+                struct parked *parked = container_of(lane->parked.next, struct parked, link);
+                list_remove(&parked->link);
+                free(parked);
+        }
+        link_lane_deinit(&lane->ends);
+        pthread_mutex_destroy(&lane->lock);
+        free(lane);
+}

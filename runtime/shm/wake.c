@@ -1,0 +1,81 @@
+#define _GNU_SOURCE
+#include "shm/wake.h"
+#include "base/clock.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+        LONGEST_WAIT_NS = 500000000, /* a hostile peer can make a sleeper miss its wake-up, but not for longer */
+        FALLBACK_WAIT_NS = 20000000, /* where futex_waitv is refused: how late `also` may be noticed */
+};
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
+static void full_fence(void)
+{
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+void wake_arm(struct waker *waker)
+{
+        waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_acquire); /* S1 */
+        if (!++waker->sleep)
+                waker->sleep = 1;
+        atomic_store_explicit(&waker->mine->asleep, waker->sleep, memory_order_release); /* S2 */
+        full_fence();                                                                    /* S3 */
+}
+
+void wake_disarm(struct waker *waker)
+{
+        atomic_store_explicit(&waker->mine->asleep, 0, memory_order_relaxed);
+}
+
+static struct timespec absolute(uint64_t ns)
+{
+        return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+}
+
+void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, uint64_t deadline_ns)
+{
+        uint64_t now = clock_now_ns();
+        struct timespec until = absolute(deadline_earlier(deadline_ns, now + LONGEST_WAIT_NS));
+        struct futex_waitv words[2] = {
+                { .val = waker->bell, .uaddr = (uintptr_t)&waker->peer->bell, .flags = FUTEX_32 },
+                { .val = also_value, .uaddr = (uintptr_t)also, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
+        };
+        if (syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM))
+                return;
+        /* Before Linux 5.16, or under an old seccomp filter. */
+        until = absolute(deadline_earlier(deadline_ns, now + FALLBACK_WAIT_NS));
+        if (atomic_load_explicit(also, memory_order_acquire) == also_value)
+                syscall(SYS_futex, &waker->peer->bell, FUTEX_WAIT_BITSET, waker->bell, &until, NULL,
+                        FUTEX_BITSET_MATCH_ANY);
+}
+
+void wake_also(_Atomic uint32_t *also)
+{
+        syscall(SYS_futex, also, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+bool wake_wanted(struct waker *waker)
+{
+        full_fence();                                                                            /* W2 */
+        uint32_t asleep = atomic_load_explicit(&waker->peer->asleep, memory_order_relaxed); /* W3 */
+        if (!asleep || asleep == waker->rung)
+                return false;
+        waker->rung = asleep;
+        return true;
+}
+
+void wake_ring(struct waker *waker)
+{
+        uint32_t bell = atomic_load_explicit(&waker->mine->bell, memory_order_relaxed);
+        atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_release); /* W4 */
+        syscall(SYS_futex, &waker->mine->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
