@@ -96,8 +96,8 @@ typedef struct baton_type {
 } baton_type;
 
 struct baton_graph_writer {
-        uint8_t *at;  /* next free byte, 8-byte aligned */
-        uint8_t *end; /* 8-byte aligned */
+        uint8_t *at;    /* next free byte, 8-byte aligned */
+        uint8_t *end;   /* 8-byte aligned */
         uint32_t depth; /* graph_encode sets it */
         /* Payloads of at least lend_min bytes are offered to lend: 0 and their offset in the heap (there already, or copied
          * there), or -ENOBUFS to have them inline; any other error ends the

@@ -41,7 +41,7 @@ static void compare_value(const ProtobufCMessage *message, const ProtobufCFieldD
                 const ProtobufCMessage *x = *(const ProtobufCMessage *const *)a;
                 const ProtobufCMessage *y = *(const ProtobufCMessage *const *)b;
                 expect(!x == !y, message, field, "presence");
-                if (x)
+                if (x && y)
                         assert_same_message(x, y);
                 return;
         }
@@ -83,6 +83,8 @@ static void compare_field(const ProtobufCMessage *a, const ProtobufCMessage *b, 
 
 void assert_same_message(const ProtobufCMessage *a, const ProtobufCMessage *b)
 {
+        assert_non_null(a);
+        assert_non_null(b);
         assert_ptr_equal(a->descriptor, b->descriptor);
         for (unsigned i = 0; i < a->descriptor->n_fields; i++)
                 compare_field(a, b, &a->descriptor->fields[i]);

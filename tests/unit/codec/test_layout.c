@@ -128,7 +128,7 @@ static void large_schemas_take_linear_time(void **state)
                 FIELDS = 20,
         };
         ProtobufCMessageDescriptor *types = calloc(TYPES, sizeof *types);
-        ProtobufCFieldDescriptor *fields = calloc(TYPES * FIELDS, sizeof *fields);
+        ProtobufCFieldDescriptor *fields = calloc((size_t)TYPES * FIELDS, sizeof *fields);
         for (size_t i = 0; i < TYPES; i++) {
                 types[i] = kinds3__chain__descriptor;
                 types[i].n_fields = FIELDS;

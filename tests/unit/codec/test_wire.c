@@ -147,16 +147,16 @@ static void required_fields_are_required(void **state)
 {
         (void)state;
         /* Needed: number 1, text "", blob "", size 1, flag 1; the two with defaults may be missing. */
-        static const char whole[] = "\x08\x01\x12\x00\x1a\x00\x20\x01\x40\x01";
+        static const uint8_t whole[10] = { 0x08, 1, 0x12, 0, 0x1a, 0, 0x20, 1, 0x40, 1 };
         const ProtobufCMessageDescriptor *needed = &kinds2__needed__descriptor;
         assert_int_equal(unpack(needed, whole, 10), 0);
         assert_int_equal(unpack(needed, whole, 8), -ENODATA);
         assert_int_equal(unpack(needed, whole + 2, 8), -ENODATA);
         assert_int_equal(unpack(needed, "", 0), -ENODATA);
-        char nested[12] = "\x3a\x0a";
+        uint8_t nested[12] = { 0x3a, 10 };
         memcpy(nested + 2, whole, 10);
         assert_int_equal(unpack(needed, nested, 12), -ENODATA);
-        char both[22];
+        uint8_t both[22];
         memcpy(both, whole, 10);
         memcpy(both + 10, nested, 12);
         assert_int_equal(unpack(needed, both, 22), 0);
