@@ -43,6 +43,10 @@ static void check_file_options(const struct file *file, struct complaints *compl
                 complain(complaints, file, &at,
                          "optimize_for = CODE_SIZE makes protobuf-c leave out the names that Baton needs: remove the option");
         }
+        if (file->options.c_package && !name_is_dotted(file->options.c_package)) {
+                struct location at = locate_option(file, 1019, 6);
+                complain(complaints, file, &at, "c_package = \"%s\" is no package name", file->options.c_package);
+        }
         if (!file->options.gen_init_helpers) {
                 struct location at = locate_option(file, 1019, 3);
                 complain(complaints, file, &at,
@@ -63,6 +67,15 @@ static void check_file_options(const struct file *file, struct complaints *compl
 
 /* ---- messages --------------------------------------------------------------------------------------------- */
 
+static bool has_trigraph(const char *text)
+{
+        for (const char *at = strstr(text, "??"); at; at = strstr(at + 1, "??")) {
+                if (at[2] && strchr("=/'()!<>-", at[2]))
+                        return true;
+        }
+        return false;
+}
+
 static void check_default(const struct field *field, struct complaints *complaints)
 {
         static const char *const infinite[] = { "inf", "-inf", "nan", "-nan" };
@@ -73,6 +86,11 @@ static void check_default(const struct field *field, struct complaints *complain
                                  "protobuf-c cannot express the default %s of field %s: use a finite one", infinite[i],
                                  field->proto->name);
         }
+        if (field->has_default && field->kind != KIND_SCALAR && has_trigraph(field->proto->default_value))
+                complain(complaints, field->message->file, &field->at,
+                         "protobuf-c would write the default of field %s with a trigraph in it, which standard C reads as "
+                         "another character: use another default",
+                         field->proto->name);
 }
 
 static void check_field(const struct field *field, struct complaints *complaints)

@@ -8,6 +8,7 @@ struct owner {
         const char *what; /* "message demo.Foo" */
         const struct file *file;
         const struct location *at;
+        const struct owner *clash; /* complained about: one complaint is enough for two owners, however many names they share */
 };
 
 struct claims {
@@ -22,8 +23,11 @@ static void claim(struct claims *claims, struct owner *owner, const char *identi
         struct owner *first = map_add(&claims->owners, identifier, owner);
         if (first == owner || !(owner->file->generate || first->file->generate))
                 return;
-        const struct owner *blamed = owner->file->generate ? owner : first;
+        struct owner *blamed = owner->file->generate ? owner : first;
         const struct owner *other = blamed == owner ? first : owner;
+        if (blamed->clash == other)
+                return;
+        blamed->clash = other;
         complain(claims->complaints, blamed->file, blamed->at,
                  "%s and %s (%s:%d) both become %s in C: rename one of them", blamed->what, other->what, other->file->name,
                  other->at->line, identifier);
@@ -33,7 +37,7 @@ static struct owner *new_owner(struct claims *claims, const struct file *file, c
                                const char *name)
 {
         struct owner *owner = arena_alloc(claims->arena, sizeof *owner);
-        *owner = (struct owner){ arena_printf(claims->arena, "%s %s", kind, name), file, at };
+        *owner = (struct owner){ arena_printf(claims->arena, "%s %s", kind, name), file, at, NULL };
         return owner;
 }
 
@@ -46,22 +50,33 @@ static void claim_suffixed(struct claims *claims, struct owner *owner, const cha
                 claim(claims, owner, arena_printf(claims->arena, "%s%s", stem, suffixes[i]));
 }
 
+static void claim_member(struct claims *claims, const struct field *field)
+{
+        static const char *const helpers[] = { "has", "set", "clear" };
+        const struct message *message = field->message;
+        struct owner *owner = new_owner(claims, message->file, &field->at, "field", field->proto->name);
+        claim(claims, owner,
+              arena_printf(claims->arena, "%s_%s", field->oneof->constants,
+                           name_camel_to_upper(claims->arena, field->proto->name)));
+        for (size_t i = 0; field->oneof->synthetic && i < sizeof helpers / sizeof *helpers; i++)
+                claim(claims, owner,
+                      arena_printf(claims->arena, "%s__%s_%s", message->lower, helpers[i],
+                                   name_lower_case(claims->arena, field->proto->name)));
+}
+
 static void claim_oneofs(struct claims *claims, const struct message *message)
 {
         for (size_t i = 0; i < message->n_oneofs; i++) {
                 const struct oneof *oneof = &message->oneofs[i];
-                struct owner *owner = new_owner(claims, message->file, &oneof->at, "oneof", oneof->proto->name);
+                struct owner *owner = new_owner(claims, message->file, &oneof->at,
+                                                oneof->synthetic ? "the presence of optional field" : "oneof",
+                                                oneof->proto->name + (oneof->synthetic && oneof->proto->name[0] == '_'));
                 claim(claims, owner, oneof->case_type);
                 claim(claims, owner, arena_printf(claims->arena, "%s__NOT_SET", oneof->constants));
         }
         for (size_t i = 0; i < message->n_fields; i++) {
-                const struct field *field = &message->fields[i];
-                struct owner *owner = new_owner(claims, message->file, &field->at, "field", field->proto->name);
-                if (!field->oneof)
-                        continue;
-                claim(claims, owner,
-                      arena_printf(claims->arena, "%s_%s", field->oneof->constants,
-                                   name_camel_to_upper(claims->arena, field->proto->name)));
+                if (message->fields[i].oneof)
+                        claim_member(claims, &message->fields[i]);
         }
 }
 
@@ -98,7 +113,8 @@ static void claim_service(struct claims *claims, const struct service *service)
         claim_suffixed(claims, owner, service->stem, of_service, sizeof of_service / sizeof *of_service);
         for (size_t i = 0; i < service->n_methods; i++) {
                 const struct method *method = &service->methods[i];
-                owner = new_owner(claims, service->file, &method->at, "method", method->proto->name);
+                owner = new_owner(claims, service->file, &method->at, "method",
+                                  arena_printf(claims->arena, "%s.%s", service->proto->name, method->proto->name));
                 claim_suffixed(claims, owner, method->stem, of_method, sizeof of_method / sizeof *of_method);
         }
 }
@@ -125,16 +141,6 @@ static void claim_members(struct claims *claims, const struct message *message)
                         claim(&members, owner, arena_printf(claims->arena, "has_%s", field->c_name));
         }
         map_free(&members.owners);
-}
-
-static void claim_slots(struct claims *claims, const struct service *service)
-{
-        struct claims slots = { .arena = claims->arena, .complaints = claims->complaints };
-        for (size_t i = 0; i < service->n_methods; i++) {
-                const struct method *method = &service->methods[i];
-                claim(&slots, new_owner(claims, service->file, &method->at, "method", method->proto->name), method->slot);
-        }
-        map_free(&slots.owners);
 }
 
 /* ---- single names ----------------------------------------------------------------------------------------- */
@@ -183,10 +189,8 @@ static void check_file(struct claims *claims, const struct file *file)
                 claim_enum(claims, &file->enums[i]);
         for (size_t i = 0; i < file->n_services; i++) {
                 claim_service(claims, &file->services[i]);
-                if (file->generate) {
-                        claim_slots(claims, &file->services[i]);
+                if (file->generate)
                         check_service_names(&file->services[i], claims->complaints);
-                }
         }
 }
 

@@ -15,6 +15,17 @@ static size_t dropped(const unsigned char *at)
         return override || isolate ? 3 : 0;
 }
 
+/* The length of the UTF-8 character at `at`; 0 where there is none. Overlong forms pass: nobody decodes them. */
+static size_t utf8_length(const unsigned char *at)
+{
+        size_t n = *at < 0x80 ? 1 : *at < 0xc2 ? 0 : *at < 0xe0 ? 2 : *at < 0xf0 ? 3 : *at < 0xf5 ? 4 : 0;
+        for (size_t i = 1; i < n; i++) {
+                if ((at[i] & 0xc0) != 0x80)
+                        return 0;
+        }
+        return n;
+}
+
 /* What must not stand between the character written last and the next one. */
 static const char *separator(const struct text *text, char next)
 {
@@ -31,11 +42,12 @@ char *comment_clean(struct arena *arena, const char *comment)
         struct text text = { 0 };
         for (const char *at = comment; *at;) {
                 size_t skip = dropped((const unsigned char *)at);
+                size_t length = utf8_length((const unsigned char *)at);
                 if (!skip) {
                         text_puts(&text, separator(&text, *at));
-                        text_append(&text, at, 1);
+                        text_append(&text, length ? at : "?", length ? length : 1);
                 }
-                at += skip ? skip : 1;
+                at += skip ? skip : length ? length : 1;
         }
         text_puts(&text, separator(&text, '\n'));
         char *clean = arena_copy(arena, text.data ? text.data : "", text.size);

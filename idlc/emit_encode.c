@@ -27,7 +27,10 @@ void emit_encode_single(struct text *text, const char *indent, const struct fiel
                         text_printf(text, "message->has_%s ? &message->%s : NULL", name, name);
                 else
                         text_printf(text, "&message->%s", name);
-                text_printf(text, ", %s);\n", field->default_value);
+                if (field->has_default) /* a long expression */
+                        text_printf(text, ",\n%s                          %s);\n", indent, field->default_value);
+                else
+                        text_puts(text, ", NULL);\n");
                 break;
         case KIND_MESSAGE:
                 text_printf(text,

@@ -21,26 +21,16 @@ static void emit_helpers(struct text *text, const struct model *model, const str
                      arena_printf(model->arena, " Optional field %s: whether it is set; sets it (the memory stays the "
                                                 "caller's); unsets it.",
                                   field->proto->name));
-        text_printf(text,
-                    "static inline bool %s__has_%s(const %s *message)\n"
-                    "{\n"
-                    "        return message->%s == %s;\n"
-                    "}\n\n",
-                    message->lower, field->c_name, message->c_name, member, constant);
+        const char *type = message->c_name;
+        const char *name = name_lower_case(model->arena, field->proto->name);
+        text_printf(text, "static inline bool %s__has_%s(const %s *message)\n{\n        return message->%s == %s;\n}\n\n",
+                    message->lower, name, type, member, constant);
         text_printf(text,
                     "static inline void %s__set_%s(%s *message, %s%svalue)\n"
-                    "{\n"
-                    "        message->%s = %s;\n"
-                    "        message->%s = value;\n"
-                    "}\n\n",
-                    message->lower, field->c_name, message->c_name, field->c_type, pointer, member, constant,
-                    field->c_name);
-        text_printf(text,
-                    "static inline void %s__clear_%s(%s *message)\n"
-                    "{\n"
-                    "        message->%s = %s__NOT_SET;\n"
-                    "}\n\n",
-                    message->lower, field->c_name, message->c_name, member, field->oneof->constants);
+                    "{\n        message->%s = %s;\n        message->%s = value;\n}\n\n",
+                    message->lower, name, type, field->c_type, pointer, member, constant, field->c_name);
+        text_printf(text, "static inline void %s__clear_%s(%s *message)\n{\n        message->%s = %s__NOT_SET;\n}\n\n",
+                    message->lower, name, type, member, field->oneof->constants);
 }
 
 static void emit_message_helpers(struct text *text, const struct model *model, const struct message *message)

@@ -1,6 +1,8 @@
 /* A file's services in x.baton.c: thunks, tables, stubs. */
 #include "emit.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- thunks ----------------------------------------------------------------------------------------------- */
@@ -169,13 +171,15 @@ static void emit_file_descriptor(struct text *text, const struct file *file)
         uint8_t *bytes = xmalloc(size);
         google__protobuf__file_descriptor_proto__pack(&bare, bytes);
 
-        struct text data = { .data = (char *)bytes, .size = size, .capacity = size };
         text_puts(text, "/* The serialized google.protobuf.FileDescriptorProto of this file. */\n"
                         "static const uint8_t file_descriptor[] = {");
-        for (size_t i = 0; i < size; i++)
-                text_printf(text, "%s%u,", i % 24 ? " " : "\n        ", bytes[i]);
+        for (size_t i = 0; i < size; i++) {
+                char number[8];
+                text_puts(text, i % 24 ? " " : "\n        ");
+                text_append(text, number, (size_t)snprintf(number, sizeof number, "%u,", bytes[i]));
+        }
         text_puts(text, "\n};\n\n");
-        text_free(&data);
+        free(bytes);
 }
 
 void emit_services(struct text *text, const struct model *model, const struct file *file)

@@ -29,23 +29,6 @@ bool model_refuse(struct model *model, const char *format, ...)
 
 /* ---- names ------------------------------------------------------------------------------------------------ */
 
-static bool is_dotted(const char *name)
-{
-        char piece[512];
-        for (;;) {
-                size_t length = strcspn(name, ".");
-                if (length >= sizeof piece)
-                        return false;
-                memcpy(piece, name, length);
-                piece[length] = 0;
-                if (!name_is_identifier(piece))
-                        return false;
-                if (!name[length])
-                        return true;
-                name += length + 1;
-        }
-}
-
 /* Whether the name can stand in an #include and as a path below the output directory. */
 static bool is_file_name(const char *name)
 {
@@ -208,7 +191,7 @@ static bool read_file(struct model *model, const file_proto *proto)
         if (!proto->name || !is_file_name(proto->name))
                 return model_refuse(model, "\"%s\" cannot be used as a file name: rename the file",
                                     proto->name ? proto->name : "");
-        if (proto->package && *proto->package && !is_dotted(proto->package))
+        if (proto->package && *proto->package && !name_is_dotted(proto->package))
                 return model_refuse(model, "%s: \"%s\" is no package name", proto->name, proto->package);
         if (proto->syntax && *proto->syntax && strcmp(proto->syntax, "proto2") != 0 && strcmp(proto->syntax, "proto3") != 0)
                 return model_refuse(model, "%s: syntax \"%s\" is not supported: use proto2 or proto3", proto->name,
@@ -223,9 +206,6 @@ static bool read_file(struct model *model, const file_proto *proto)
                 .options = options_of_file(model->arena, proto),
                 .source = source_new(model->arena, proto),
         };
-        if (file->options.c_package && !is_dotted(file->options.c_package))
-                return model_refuse(model, "%s: option (pb_c_file).c_package = \"%s\" is no package name", file->name,
-                                    file->options.c_package);
         if (!read_imports(model, file) || !read_types(model, file))
                 return false;
         if (map_add(&model->files_by_name, file->name, file) != file)

@@ -96,7 +96,10 @@ static bool read_label(struct model *model, struct field *field)
                                     proto->name);
         field->oneof = &message->oneofs[proto->oneof_index];
         field->oneof->n_fields++;
-        field->oneof->synthetic |= proto->has_proto3_optional && proto->proto3_optional;
+        if (proto->has_proto3_optional && proto->proto3_optional) {
+                field->oneof->synthetic = true;
+                field->oneof->at = field->at; /* it stands nowhere itself */
+        }
         field->label = LABEL_MEMBER;
         return true;
 }

@@ -86,9 +86,9 @@ static void name_methods(struct model *model, struct service *service)
                 /* STEM_register, STEM_service and STEM_handlers are the service's own. */
                 bool taken = strcmp(snake, "register") == 0 || strcmp(snake, "service") == 0 ||
                              strcmp(snake, "handlers") == 0;
-                method->snake = taken ? arena_printf(model->arena, "%s_", snake) : snake;
-                method->slot = name_member(model->arena, method->snake);
-                method->stem = arena_printf(model->arena, "%s_%s", service->stem, method->snake);
+                method->snake = snake;
+                method->slot = name_member(model->arena, snake);
+                method->stem = arena_printf(model->arena, "%s_%s%s", service->stem, snake, taken ? "_method" : "");
         }
 }
 

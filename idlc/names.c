@@ -160,15 +160,19 @@ bool name_is_reserved(const char *name)
         return is_known_keyword(name) || is_unknown_keyword(name);
 }
 
-char *name_field(struct arena *arena, const char *name)
+char *name_lower_case(struct arena *arena, const char *name)
 {
         size_t length = strlen(name);
-        char *out = arena_alloc(arena, length + 2);
+        char *out = arena_alloc(arena, length + 1);
         for (size_t i = 0; i < length; i++)
                 out[i] = to_lower(name[i]);
-        if (is_known_keyword(out))
-                out[length] = '_';
         return out;
+}
+
+char *name_field(struct arena *arena, const char *name)
+{
+        char *lower = name_lower_case(arena, name);
+        return is_known_keyword(lower) ? arena_printf(arena, "%s_", lower) : lower;
 }
 
 /* ---- Baton's rules ---------------------------------------------------------------------------------------- */
@@ -201,15 +205,34 @@ char *name_member(struct arena *arena, const char *name)
         return arena_printf(arena, "%s%s", name, name_is_reserved(name) ? "_" : "");
 }
 
+static size_t identifier_length(const char *name)
+{
+        size_t n = 0;
+        if (is_digit(*name))
+                return 0;
+        while (is_upper(name[n]) || is_lower(name[n]) || is_digit(name[n]) || name[n] == '_')
+                n++;
+        return n;
+}
+
 bool name_is_identifier(const char *name)
 {
-        if (!*name || is_digit(*name))
-                return false;
-        for (; *name; name++) {
-                if (!is_upper(*name) && !is_lower(*name) && !is_digit(*name) && *name != '_')
+        size_t length = identifier_length(name);
+        return length && !name[length];
+}
+
+bool name_is_dotted(const char *name)
+{
+        for (;;) {
+                size_t length = identifier_length(name);
+                if (!length)
                         return false;
+                if (!name[length])
+                        return true;
+                if (name[length] != '.')
+                        return false;
+                name += length + 1;
         }
-        return true;
 }
 
 bool name_is_system_prefix(const char *stem)

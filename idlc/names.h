@@ -16,6 +16,8 @@ char *name_full_to_c(struct arena *arena, const char *full_name);
 char *name_full_to_lower(struct arena *arena, const char *full_name);
 char *name_full_to_upper(struct arena *arena, const char *full_name);
 
+char *name_lower_case(struct arena *arena, const char *name);
+
 /* protobuf-c's rule for a field: lower case, and "_" behind a keyword that it knows. */
 char *name_field(struct arena *arena, const char *name);
 
@@ -31,6 +33,9 @@ bool name_is_reserved(const char *name);
 
 /* Whether name is a C identifier. */
 bool name_is_identifier(const char *name);
+
+/* Whether name is one or more C identifiers joined by dots, as a package is. */
+bool name_is_dotted(const char *name);
 
 /* Whether functions called STEM_anything may clash with those of the C library or of Baton. */
 bool name_is_system_prefix(const char *stem);
