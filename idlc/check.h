@@ -10,8 +10,8 @@ struct complaints {
         size_t n;
 };
 
-void complain(struct complaints *complaints, const struct file *file, const struct location *at, const char *format, ...)
-        __attribute__((format(printf, 4, 5)));
+void complain(struct complaints *complaints, const struct file *file, const struct location *at, const char *format,
+              ...) __attribute__((format(printf, 4, 5)));
 
 /* Options and features of the files to generate. */
 void check_features(const struct model *model, struct complaints *complaints);

@@ -9,7 +9,8 @@ enum { COMPLAINTS_SHOWN = 100 };
 /* Field numbers of descriptor.proto, as they stand in SourceCodeInfo paths. */
 enum { FILE_OPTIONS = 8, FILE_OPTIMIZE_FOR = 9 };
 
-void complain(struct complaints *complaints, const struct file *file, const struct location *at, const char *format, ...)
+void complain(struct complaints *complaints, const struct file *file, const struct location *at, const char *format,
+              ...)
 {
         va_list arguments;
         if (++complaints->n > COMPLAINTS_SHOWN)
@@ -41,7 +42,8 @@ static void check_file_options(const struct file *file, struct complaints *compl
             options->optimize_for == GOOGLE__PROTOBUF__FILE_OPTIONS__OPTIMIZE_MODE__CODE_SIZE) {
                 struct location at = locate_option(file, FILE_OPTIMIZE_FOR, 0);
                 complain(complaints, file, &at,
-                         "optimize_for = CODE_SIZE makes protobuf-c leave out the names that Baton needs: remove the option");
+                         "optimize_for = CODE_SIZE makes protobuf-c leave out the names that Baton needs: remove the "
+                         "option");
         }
         if (file->options.c_package && !name_is_dotted(file->options.c_package)) {
                 struct location at = locate_option(file, 1019, 6);
@@ -50,18 +52,21 @@ static void check_file_options(const struct file *file, struct complaints *compl
         if (!file->options.gen_init_helpers) {
                 struct location at = locate_option(file, 1019, 3);
                 complain(complaints, file, &at,
-                         "gen_init_helpers = false leaves messages without the init function that Baton needs: remove the "
+                         "gen_init_helpers = false leaves messages without the init function that Baton needs: remove "
+                         "the "
                          "option");
         }
         if (file->options.use_oneof_field_name) {
                 struct location at = locate_option(file, 1019, 5);
                 complain(complaints, file, &at,
-                         "use_oneof_field_name hides the names of the fields, so that Baton cannot tell them apart: remove "
+                         "use_oneof_field_name hides the names of the fields, so that Baton cannot tell them apart: "
+                         "remove "
                          "the option");
         }
         if (file->options.no_generate) {
                 struct location at = locate_option(file, 1019, 1);
-                complain(complaints, file, &at, "no_generate = true makes protobuf-c produce nothing: remove the option");
+                complain(complaints, file, &at,
+                         "no_generate = true makes protobuf-c produce nothing: remove the option");
         }
 }
 
@@ -88,7 +93,8 @@ static void check_default(const struct field *field, struct complaints *complain
         }
         if (field->has_default && field->kind != KIND_SCALAR && has_trigraph(field->proto->default_value))
                 complain(complaints, field->message->file, &field->at,
-                         "protobuf-c would write the default of field %s with a trigraph in it, which standard C reads as "
+                         "protobuf-c would write the default of field %s with a trigraph in it, which standard C reads "
+                         "as "
                          "another character: use another default",
                          field->proto->name);
 }
@@ -101,11 +107,14 @@ static void check_field(const struct field *field, struct complaints *complaints
                          field->proto->name);
                 return;
         }
-        const struct file *origin = field->type ? field->type->file : field->enumeration ? field->enumeration->file : NULL;
+        const struct file *origin = field->type          ? field->type->file
+                                    : field->enumeration ? field->enumeration->file
+                                                         : NULL;
         if (origin && origin != file && origin->options.no_generate)
-                complain(complaints, file, &field->at,
-                         "the type %s of field %s is in %s, for which protobuf-c generates nothing (option no_generate)",
-                         field->proto->type_name + 1, field->proto->name, origin->name);
+                complain(
+                        complaints, file, &field->at,
+                        "the type %s of field %s is in %s, for which protobuf-c generates nothing (option no_generate)",
+                        field->proto->type_name + 1, field->proto->name, origin->name);
         check_default(field, complaints);
 }
 
@@ -113,7 +122,8 @@ static void check_message(const struct message *message, struct complaints *comp
 {
         if (!message->options.gen_init_helpers)
                 complain(complaints, message->file, &message->at,
-                         "message %s: gen_init_helpers = false leaves it without the init function that Baton needs: remove "
+                         "message %s: gen_init_helpers = false leaves it without the init function that Baton needs: "
+                         "remove "
                          "the option",
                          message->proto->name);
         if (!name_is_identifier(message->options.base_field_name) || name_is_reserved(message->options.base_field_name))

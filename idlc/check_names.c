@@ -8,7 +8,8 @@ struct owner {
         const char *what; /* "message demo.Foo" */
         const struct file *file;
         const struct location *at;
-        const struct owner *clash; /* complained about: one complaint is enough for two owners, however many names they share */
+        const struct owner
+                *clash; /* complained about: one complaint is enough for two owners, however many names they share */
 };
 
 struct claims {
@@ -29,12 +30,12 @@ static void claim(struct claims *claims, struct owner *owner, const char *identi
                 return;
         blamed->clash = other;
         complain(claims->complaints, blamed->file, blamed->at,
-                 "%s and %s (%s:%d) both become %s in C: rename one of them", blamed->what, other->what, other->file->name,
-                 other->at->line, identifier);
+                 "%s and %s (%s:%d) both become %s in C: rename one of them", blamed->what, other->what,
+                 other->file->name, other->at->line, identifier);
 }
 
-static struct owner *new_owner(struct claims *claims, const struct file *file, const struct location *at, const char *kind,
-                               const char *name)
+static struct owner *new_owner(struct claims *claims, const struct file *file, const struct location *at,
+                               const char *kind, const char *name)
 {
         struct owner *owner = arena_alloc(claims->arena, sizeof *owner);
         *owner = (struct owner){ arena_printf(claims->arena, "%s %s", kind, name), file, at, NULL };
@@ -68,9 +69,10 @@ static void claim_oneofs(struct claims *claims, const struct message *message)
 {
         for (size_t i = 0; i < message->n_oneofs; i++) {
                 const struct oneof *oneof = &message->oneofs[i];
-                struct owner *owner = new_owner(claims, message->file, &oneof->at,
-                                                oneof->synthetic ? "the presence of optional field" : "oneof",
-                                                oneof->proto->name + (oneof->synthetic && oneof->proto->name[0] == '_'));
+                struct owner *owner =
+                        new_owner(claims, message->file, &oneof->at,
+                                  oneof->synthetic ? "the presence of optional field" : "oneof",
+                                  oneof->proto->name + (oneof->synthetic && oneof->proto->name[0] == '_'));
                 claim(claims, owner, oneof->case_type);
                 claim(claims, owner, arena_printf(claims->arena, "%s__NOT_SET", oneof->constants));
         }
@@ -83,8 +85,8 @@ static void claim_oneofs(struct claims *claims, const struct message *message)
 static void claim_message(struct claims *claims, const struct message *message)
 {
         static const char *const suffixes[] = {
-                "__init",   "__descriptor",    "__type", "__get_packed_size", "__pack",
-                "__unpack", "__pack_to_buffer", "__free_unpacked",
+                "__init", "__descriptor", "__type",           "__get_packed_size",
+                "__pack", "__unpack",     "__pack_to_buffer", "__free_unpacked",
         };
         struct owner *owner = new_owner(claims, message->file, &message->at, "message", message->full_name);
         claim(claims, owner, message->c_name);
@@ -124,12 +126,12 @@ static void claim_service(struct claims *claims, const struct service *service)
 static void claim_members(struct claims *claims, const struct message *message)
 {
         struct claims members = { .arena = claims->arena, .complaints = claims->complaints };
-        struct owner *owner = new_owner(claims, message->file, &message->at, "protobuf-c's own member of",
-                                        message->proto->name);
+        struct owner *owner =
+                new_owner(claims, message->file, &message->at, "protobuf-c's own member of", message->proto->name);
         claim(&members, owner, message->options.base_field_name);
         for (size_t i = 0; i < message->n_oneofs; i++)
-                claim(&members, new_owner(claims, message->file, &message->oneofs[i].at, "oneof",
-                                          message->oneofs[i].proto->name),
+                claim(&members,
+                      new_owner(claims, message->file, &message->oneofs[i].at, "oneof", message->oneofs[i].proto->name),
                       message->oneofs[i].case_member);
         for (size_t i = 0; i < message->n_fields; i++) {
                 const struct field *field = &message->fields[i];
@@ -151,7 +153,8 @@ static void check_field_names(const struct message *message, struct complaints *
                 const struct field *field = &message->fields[i];
                 if (name_is_reserved(field->c_name))
                         complain(complaints, message->file, &field->at,
-                                 "field %s: \"%s\" is a keyword or macro of C or C++ that protobuf-c leaves as it is: rename "
+                                 "field %s: \"%s\" is a keyword or macro of C or C++ that protobuf-c leaves as it is: "
+                                 "rename "
                                  "the field",
                                  field->proto->name, field->c_name);
         }
@@ -165,14 +168,16 @@ static void check_service_names(const struct service *service, struct complaints
                          service->proto->name, service->stem);
         else if (name_is_system_prefix(service->stem))
                 complain(complaints, service->file, &service->at,
-                         "service %s: names beginning with \"%s_\" belong to the system or to Baton: rename the service, or "
+                         "service %s: names beginning with \"%s_\" belong to the system or to Baton: rename the "
+                         "service, or "
                          "give the file a package",
                          service->proto->name, service->stem);
         for (size_t i = 0; i < service->n_methods; i++) {
                 const struct method *method = &service->methods[i];
                 if (!name_is_identifier(method->snake))
                         complain(complaints, service->file, &method->at,
-                                 "method %s: \"%s\" is no name in C: rename the method", method->proto->name, method->snake);
+                                 "method %s: \"%s\" is no name in C: rename the method", method->proto->name,
+                                 method->snake);
         }
 }
 

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Bytes at `at` that are dropped: control characters (but not newline and tab), and UTF-8 of U+202A–202E, U+2066–2069, which
- * show a reader other code than the compiler sees. */
+/* Bytes at `at` that are dropped: control characters (but not newline and tab), and UTF-8 of U+202A–202E, U+2066–2069,
+ * which show a reader other code than the compiler sees. */
 static size_t dropped(const unsigned char *at)
 {
         if ((*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f)
@@ -70,8 +70,8 @@ void comment_lines(struct text *text, const char *prefix, const char *comment)
                         empty = 0;
                         started = true;
                         /* protoc keeps the space behind the comment's own mark. */
-                        text_printf(text, "%s%s%.*s\n", prefix, *comment == ' ' || *comment == '\t' ? "" : " ", (int)end,
-                                    comment);
+                        text_printf(text, "%s%s%.*s\n", prefix, *comment == ' ' || *comment == '\t' ? "" : " ",
+                                    (int)end, comment);
                 } else {
                         empty++;
                 }

@@ -29,14 +29,16 @@ static void emit_file(struct compilation *compilation, const struct model *model
         text_free(&text);
 }
 
-static int add_structs(struct compilation *compilation, const struct model *model, const struct compile_options *options)
+static int add_structs(struct compilation *compilation, const struct model *model,
+                       const struct compile_options *options)
 {
         struct structs structs;
         if (structs_generate(&structs, &compilation->arena, model->request, options->protoc_gen_c) < 0)
                 return fail(compilation, arena_printf(&compilation->arena, "idlc: %s", structs.error));
         if (structs.n_files != 2 * model->n_targets)
-                return fail(compilation, arena_printf(&compilation->arena, "idlc: %s made %zu files where %zu were expected",
-                                                      options->protoc_gen_c, structs.n_files, 2 * model->n_targets));
+                return fail(compilation,
+                            arena_printf(&compilation->arena, "idlc: %s made %zu files where %zu were expected",
+                                         options->protoc_gen_c, structs.n_files, 2 * model->n_targets));
         for (size_t i = 0; i < structs.n_files; i++)
                 add_output(compilation, structs.files[i].name, structs.files[i].data, structs.files[i].size);
         return 0;

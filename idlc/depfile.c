@@ -18,7 +18,8 @@ static void append_path(struct text *text, const char *path)
 }
 
 /* The file on disk by protoc's rule: the first import directory that has it. False: from protoc's own collection. */
-static bool append_source(struct text *text, struct arena *arena, const struct driver_options *options, const char *name)
+static bool append_source(struct text *text, struct arena *arena, const struct driver_options *options,
+                          const char *name)
 {
         for (size_t i = 0; i < options->n_import_dirs; i++) {
                 const char *dir = options->import_dirs[i];

@@ -43,8 +43,8 @@ static const char **protoc_arguments(struct arena *arena, const struct driver_op
         return arguments;
 }
 
-/* Has protoc parse the files. The request that it makes of them comes back through protoc-gen-idlc: so it is the same as the
- * plugin's, source lines included. protoc's own messages reach the user as they are. */
+/* Has protoc parse the files. The request that it makes of them comes back through protoc-gen-idlc: so it is the same
+ * as the plugin's, source lines included. protoc's own messages reach the user as they are. */
 static bool parse(const struct driver_options *options, struct text *request)
 {
         struct arena arena = { 0 };
@@ -71,7 +71,8 @@ static bool write_outputs(const struct driver_options *options, const struct com
         bool written = true;
         for (size_t i = 0; written && i < compilation->n_outputs; i++) {
                 const struct output *output = &compilation->outputs[i];
-                written = write_file(arena_printf(&arena, "%s/%s", options->out, output->name), output->data, output->size);
+                written = write_file(arena_printf(&arena, "%s/%s", options->out, output->name), output->data,
+                                     output->size);
         }
         arena_free(&arena);
         return written && (!options->dependency_file || depfile_write(options, compilation));

@@ -25,15 +25,17 @@ void emit_services(struct text *text, const struct model *model, const struct fi
 void emit_encode_single(struct text *text, const char *indent, const struct field *field);
 void emit_decode_single(struct text *text, const char *indent, const struct field *field);
 
-/* A oneof's members from message->sorted[i] on, as a switch; `single` emits one. Fields come in the order of their numbers, so
- * those of one oneof may stand in several runs: the first checks the case. Returns how many fields were handled. */
+/* A oneof's members from message->sorted[i] on, as a switch; `single` emits one. Fields come in the order of their
+ * numbers, so those of one oneof may stand in several runs: the first checks the case. Returns how many fields were
+ * handled. */
 size_t emit_oneof_run(struct text *text, const struct message *message, size_t i, const char *wrong_case,
                       void (*single)(struct text *text, const char *indent, const struct field *field));
 
 /* A function's head: result and name, then parameters, wrapped to the column limit. Without ";" or newline. */
 void emit_prototype(struct text *text, const char *result_and_name, const char *const *parameters, size_t n);
 
-/* A block comment: the .proto's own, then `note` (may be NULL) as a paragraph of its own. Nothing where both are empty. */
+/* A block comment: the .proto's own, then `note` (may be NULL) as a paragraph of its own. Nothing where both are
+ * empty. */
 void emit_comment(struct text *text, const struct model *model, const char *indent, const struct location *at,
                   const char *note);
 

@@ -50,8 +50,8 @@ static void decode_repeated(struct text *text, const struct field *field)
                             name);
                 break;
         case KIND_MESSAGE:
-                text_printf(text, "%sr = baton_graph_get_messages(reader, &message->%s, &%s__type, message->n_%s);\n", indent,
-                            name, field->type->lower, name);
+                text_printf(text, "%sr = baton_graph_get_messages(reader, &message->%s, &%s__type, message->n_%s);\n",
+                            indent, name, field->type->lower, name);
                 break;
         }
         check_result(text, indent);
@@ -70,9 +70,11 @@ static bool needs_message(const struct message *message)
 
 void emit_decode(struct text *text, const struct message *message)
 {
-        text_printf(text, "static int decode__%s(baton_graph_reader *reader, ProtobufCMessage *base)\n{\n", message->lower);
+        text_printf(text, "static int decode__%s(baton_graph_reader *reader, ProtobufCMessage *base)\n{\n",
+                    message->lower);
         if (!needs_message(message)) {
-                text_printf(text, "        return baton_graph_get_image(reader, base, sizeof(%s), &%s__descriptor);\n}\n\n",
+                text_printf(text,
+                            "        return baton_graph_get_image(reader, base, sizeof(%s), &%s__descriptor);\n}\n\n",
                             message->c_name, message->lower);
                 return;
         }

@@ -18,8 +18,8 @@ void emit_encode_single(struct text *text, const char *indent, const struct fiel
                 text_printf(text, "%simage->%s = message->%s;\n", indent, name, name);
                 return;
         case KIND_STRING:
-                text_printf(text, "%sr = baton_graph_put_string(writer, &image->%s, message->%s, %s);\n", indent, name, name,
-                            field->default_value);
+                text_printf(text, "%sr = baton_graph_put_string(writer, &image->%s, message->%s, %s);\n", indent, name,
+                            name, field->default_value);
                 break;
         case KIND_BYTES:
                 text_printf(text, "%sr = baton_graph_put_bytes(writer, &image->%s, ", indent, name);
@@ -56,11 +56,12 @@ static void encode_repeated(struct text *text, const struct field *field)
                 break;
         case KIND_STRING:
                 text_printf(text, "%sr = baton_graph_put_strings(writer, &image->%s, %smessage->%s, message->n_%s);\n",
-                            indent, name, field->message->file->options.const_strings ? "(char *const *)" : "", name, name);
+                            indent, name, field->message->file->options.const_strings ? "(char *const *)" : "", name,
+                            name);
                 break;
         case KIND_BYTES:
-                text_printf(text, "%sr = baton_graph_put_byteses(writer, &image->%s, message->%s, message->n_%s);\n", indent,
-                            name, name, name);
+                text_printf(text, "%sr = baton_graph_put_byteses(writer, &image->%s, message->%s, message->n_%s);\n",
+                            indent, name, name, name);
                 break;
         case KIND_MESSAGE:
                 text_printf(text,

@@ -19,15 +19,20 @@ static void emit_client(struct text *text, const struct model *model, const stru
         const char *reply_out = arena_printf(model->arena, "const %s **reply", method->output->c_name);
         const char *reply = arena_printf(model->arena, "const %s *reply", method->output->c_name);
         const char *done = arena_printf(model->arena, "%s_done done", method->stem);
-        const char *const blocking[] = { "baton_channel *channel", request, reply_out, "const baton_call_options *options" };
-        const char *const async[] = { "baton_channel *channel", "baton_loop *loop", request,
-                                      "const baton_call_options *options", done, "void *context" };
+        const char *const blocking[] = { "baton_channel *channel", request, reply_out,
+                                         "const baton_call_options *options" };
+        const char *const async[] = {
+                "baton_channel *channel", "baton_loop *loop", request, "const baton_call_options *options", done,
+                "void *context"
+        };
         const char *const completed[] = { "const baton_status *status", reply, "void *context" };
 
-        emit_comment(text, model, "", &method->at,
-                     " Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.");
+        emit_comment(
+                text, model, "", &method->at,
+                " Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.");
         emit_prototype(text, arena_printf(model->arena, "baton_status %s", method->stem), blocking, 4);
-        text_puts(text, ";\n\n/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, "
+        text_puts(text, ";\n\n/* Client: starts the call and returns; done runs once, on the loop, with the outcome. "
+                        "Returns 0, "
                         "or a negative\n * errno, and then done never runs. */\n");
         emit_prototype(text, arena_printf(model->arena, "typedef void (*%s_done)", method->stem), completed, 3);
         text_puts(text, ";\n");
@@ -49,8 +54,9 @@ static void emit_method(struct text *text, const struct model *model, const stru
 {
         text_printf(text, "/* ---- rpc %s */\n\n", method->proto->name);
         if (method->streaming) {
-                emit_comment(text, model, "", &method->at,
-                             " A streaming method: described in the service's table; a later version of Baton serves it.");
+                emit_comment(
+                        text, model, "", &method->at,
+                        " A streaming method: described in the service's table; a later version of Baton serves it.");
                 text_puts(text, "\n");
                 return;
         }
@@ -75,13 +81,16 @@ static void emit_slot(struct text *text, const struct model *model, const struct
 
 static void emit_handlers(struct text *text, const struct model *model, const struct service *service)
 {
-        text_puts(text, "/* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what "
-                        "the table was\n * registered with. */\n");
+        text_puts(
+                text,
+                "/* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what "
+                "the table was\n * registered with. */\n");
         text_printf(text, "typedef struct %s_handlers {\n", service->stem);
         for (size_t i = 0; i < service->n_methods; i++)
                 emit_slot(text, model, &service->methods[i]);
         if (!service->n_unary)
-                text_puts(text, "        const void *reserved; /* no method can be served yet, and C has no empty structs */\n");
+                text_puts(text, "        const void *reserved; /* no method can be served yet, and C has no empty "
+                                "structs */\n");
         text_printf(text, "} %s_handlers;\n\n", service->stem);
 }
 
@@ -92,7 +101,8 @@ static void emit_service(struct text *text, const struct model *model, const str
         text_printf(text, "extern const baton_service %s_service;\n\n", service->stem);
         emit_handlers(text, model, service);
         text_printf(text,
-                    "/* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a negative errno: see\n"
+                    "/* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a "
+                    "negative errno: see\n"
                     " * baton_server_register. */\n"
                     "int %s_register(baton_server *server, const %s_handlers *handlers, void *context);\n\n",
                     service->stem, service->stem);

@@ -1,5 +1,5 @@
-/* The part of x.baton.h for messages: their types, and helpers for proto3 `optional` fields, which protobuf-c 1.4.1 can only
- * show as a oneof of one member. */
+/* The part of x.baton.h for messages: their types, and helpers for proto3 `optional` fields, which protobuf-c 1.4.1
+ * can only show as a oneof of one member. */
 #include "emit.h"
 #include "names.h"
 
@@ -18,12 +18,14 @@ static void emit_helpers(struct text *text, const struct model *model, const str
         const char *constant = arena_printf(model->arena, "%s_%s", field->oneof->constants,
                                             name_camel_to_upper(model->arena, field->proto->name));
         emit_comment(text, model, "", &field->at,
-                     arena_printf(model->arena, " Optional field %s: whether it is set; sets it (the memory stays the "
-                                                "caller's); unsets it.",
+                     arena_printf(model->arena,
+                                  " Optional field %s: whether it is set; sets it (the memory stays the "
+                                  "caller's); unsets it.",
                                   field->proto->name));
         const char *type = message->c_name;
         const char *name = name_lower_case(model->arena, field->proto->name);
-        text_printf(text, "static inline bool %s__has_%s(const %s *message)\n{\n        return message->%s == %s;\n}\n\n",
+        text_printf(text,
+                    "static inline bool %s__has_%s(const %s *message)\n{\n        return message->%s == %s;\n}\n\n",
                     message->lower, name, type, member, constant);
         text_printf(text,
                     "static inline void %s__set_%s(%s *message, %s%svalue)\n"

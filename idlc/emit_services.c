@@ -7,8 +7,8 @@
 
 /* ---- thunks ----------------------------------------------------------------------------------------------- */
 
-/* The runtime knows no message types: these turn its untyped calls into the typed ones of handlers and callbacks, so that no
- * function is ever called through a pointer of another type. */
+/* The runtime knows no message types: these turn its untyped calls into the typed ones of handlers and callbacks, so
+ * that no function is ever called through a pointer of another type. */
 static void emit_thunks(struct text *text, const struct method *method)
 {
         const char *stem = method->stem;
@@ -70,7 +70,8 @@ static void emit_method(struct text *text, const struct method *method)
         text_printf(text, ",\n                .input = &%s__type,\n                .output = &%s__type,\n",
                     method->input->lower, method->output->lower);
         if (!method->streaming)
-                text_printf(text, "                .dispatch = dispatch__%s,\n                .complete = complete__%s,\n",
+                text_printf(text,
+                            "                .dispatch = dispatch__%s,\n                .complete = complete__%s,\n",
                             method->stem, method->stem);
         text_puts(text, "        },\n");
 }
@@ -83,7 +84,8 @@ static void emit_tables(struct text *text, const struct service *service)
                         emit_method(text, &service->methods[i]);
                 text_puts(text, "};\n\n");
         }
-        text_printf(text, "const baton_service %s_service = {\n        .name = \"%s\",\n", service->stem, service->full_name);
+        text_printf(text, "const baton_service %s_service = {\n        .name = \"%s\",\n", service->stem,
+                    service->full_name);
         if (service->n_methods)
                 text_printf(text, "        .n_methods = %zu,\n        .methods = methods__%s,\n", service->n_methods,
                             service->stem);
@@ -115,15 +117,19 @@ static void emit_client_stubs(struct text *text, const struct model *model, cons
         const char *request = arena_printf(model->arena, "const %s *request", method->input->c_name);
         const char *reply = arena_printf(model->arena, "const %s **reply", method->output->c_name);
         const char *done = arena_printf(model->arena, "%s_done done", method->stem);
-        const char *const blocking[] = { "baton_channel *channel", request, reply, "const baton_call_options *options" };
-        const char *const async[] = { "baton_channel *channel", "baton_loop *loop", request,
-                                      "const baton_call_options *options", done, "void *context" };
+        const char *const blocking[] = { "baton_channel *channel", request, reply,
+                                         "const baton_call_options *options" };
+        const char *const async[] = {
+                "baton_channel *channel", "baton_loop *loop", request, "const baton_call_options *options", done,
+                "void *context"
+        };
 
         emit_prototype(text, arena_printf(model->arena, "baton_status %s", method->stem), blocking, 4);
         text_printf(text,
                     "\n{\n"
                     "        const ProtobufCMessage *message = NULL;\n"
-                    "        baton_status status = baton_unary(channel, &methods__%s[%d], (const ProtobufCMessage *)request,\n"
+                    "        baton_status status = baton_unary(channel, &methods__%s[%d], (const ProtobufCMessage "
+                    "*)request,\n"
                     "                                          reply ? &message : NULL, options);\n\n"
                     "        if (reply)\n"
                     "                *reply = (const %s *)message;\n"
@@ -131,13 +137,14 @@ static void emit_client_stubs(struct text *text, const struct model *model, cons
                     "}\n\n",
                     method->service->stem, index, method->output->c_name);
         emit_prototype(text, arena_printf(model->arena, "int %s_async", method->stem), async, 6);
-        text_printf(text,
-                    "\n{\n"
-                    "        return baton_unary_async(channel, loop, &methods__%s[%d], (const ProtobufCMessage *)request, "
-                    "options,\n"
-                    "                                 (baton_callback)done, context);\n"
-                    "}\n\n",
-                    method->service->stem, index);
+        text_printf(
+                text,
+                "\n{\n"
+                "        return baton_unary_async(channel, loop, &methods__%s[%d], (const ProtobufCMessage *)request, "
+                "options,\n"
+                "                                 (baton_callback)done, context);\n"
+                "}\n\n",
+                method->service->stem, index);
 }
 
 static void emit_service(struct text *text, const struct model *model, const struct service *service)

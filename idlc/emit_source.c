@@ -37,9 +37,11 @@ void emit_source(struct text *text, const struct model *model, const struct file
                     "#include \"%s.baton.h\"\n",
                     file->name, file->stem);
         include_types(text, model, file);
-        text_puts(text, "\n#if BATON_INTERFACE != 1\n"
-                        "#error \"generated for another version of Baton's headers: run idlc of the installed version again\"\n"
-                        "#endif\n\n");
+        text_puts(
+                text,
+                "\n#if BATON_INTERFACE != 1\n"
+                "#error \"generated for another version of Baton's headers: run idlc of the installed version again\"\n"
+                "#endif\n\n");
         emit_walkers(text, file);
         emit_services(text, model, file);
         while (text->size > 1 && text->data[text->size - 1] == '\n' && text->data[text->size - 2] == '\n')

@@ -6,7 +6,8 @@
 static void case_label(struct text *text, const struct field *field)
 {
         struct arena arena = { 0 };
-        text_printf(text, "        case %s_%s:\n", field->oneof->constants, name_camel_to_upper(&arena, field->proto->name));
+        text_printf(text, "        case %s_%s:\n", field->oneof->constants,
+                    name_camel_to_upper(&arena, field->proto->name));
         arena_free(&arena);
 }
 

@@ -25,7 +25,16 @@ static const char usage[] =
         "\n"
         "Exit status: 0, or 1 after messages on stderr (FILE:LINE: MESSAGE where they concern a file).\n";
 
-enum { OPTION_OUT = 256, OPTION_DEPFILE, OPTION_PREFIX, OPTION_BARE, OPTION_PROTOC, OPTION_GEN_C, OPTION_HELP, OPTION_VERSION };
+enum {
+        OPTION_OUT = 256,
+        OPTION_DEPFILE,
+        OPTION_PREFIX,
+        OPTION_BARE,
+        OPTION_PROTOC,
+        OPTION_GEN_C,
+        OPTION_HELP,
+        OPTION_VERSION
+};
 
 static const struct option long_options[] = {
         { "proto_path", required_argument, NULL, 'I' },
@@ -91,7 +100,8 @@ static int parse_arguments(struct driver_options *options, int argc, char **argv
                 options->import_dirs[options->n_import_dirs++] = ".";
         if (options->out && options->n_protos)
                 return -1;
-        fprintf(stderr, "idlc: %s. Try idlc --help.\n", options->out ? "no .proto given" : "no output directory: say --out DIR");
+        fprintf(stderr, "idlc: %s. Try idlc --help.\n",
+                options->out ? "no .proto given" : "no output directory: say --out DIR");
         return 1;
 }
 

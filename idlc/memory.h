@@ -1,5 +1,5 @@
-/* Memory that lives until the compilation ends, and growable text. Both end the program, with a message, when memory is short:
- * a compiler has nothing better to do then. */
+/* Memory that lives until the compilation ends, and growable text. Both end the program, with a message, when memory
+ * is short: a compiler has nothing better to do then. */
 #ifndef IDLC_MEMORY_H
 #define IDLC_MEMORY_H
 

@@ -96,7 +96,8 @@ static bool read_enum(struct model *model, const struct scope *scope, const enum
         };
         for (size_t i = 0; i < proto->n_value; i++) {
                 if (!proto->value[i]->name || !name_is_identifier(proto->value[i]->name))
-                        return model_refuse(model, "%s: enum %s has a value without a proper name", file->name, full_name);
+                        return model_refuse(model, "%s: enum %s has a value without a proper name", file->name,
+                                            full_name);
         }
         if (map_add(&model->enums, full_name, enumeration) != enumeration)
                 return model_refuse(model, "%s: enum %s is defined twice", file->name, full_name);
@@ -130,7 +131,8 @@ static bool read_message(struct model *model, const struct scope *scope, const m
 
         struct scope inner = { file, full_name, path, scope->depth + 2 };
         for (size_t i = 0; i < proto->n_nested_type; i++) {
-                if (!read_message(model, &inner, proto->nested_type[i], extend_path(model->arena, &inner, MESSAGE_NESTED, i)))
+                if (!read_message(model, &inner, proto->nested_type[i],
+                                  extend_path(model->arena, &inner, MESSAGE_NESTED, i)))
                         return false;
         }
         for (size_t i = 0; i < proto->n_enum_type; i++) {
@@ -160,7 +162,8 @@ static bool read_types(struct model *model, struct file *file)
 
         struct scope scope = { .file = file, .name = file->package };
         for (size_t i = 0; i < proto->n_message_type; i++) {
-                if (!read_message(model, &scope, proto->message_type[i], extend_path(model->arena, &scope, FILE_MESSAGE, i)))
+                if (!read_message(model, &scope, proto->message_type[i],
+                                  extend_path(model->arena, &scope, FILE_MESSAGE, i)))
                         return false;
         }
         for (size_t i = 0; i < proto->n_enum_type; i++) {
@@ -179,7 +182,8 @@ static bool read_imports(struct model *model, struct file *file)
         for (size_t i = 0; i < proto->n_dependency; i++) {
                 struct file *import = map_get(&model->files_by_name, proto->dependency[i]);
                 if (!import)
-                        return model_refuse(model, "%s: the import \"%s\" is missing from the request, or comes after it",
+                        return model_refuse(model,
+                                            "%s: the import \"%s\" is missing from the request, or comes after it",
                                             file->name, proto->dependency[i]);
                 file->imports[file->n_imports++] = import;
         }
@@ -193,7 +197,8 @@ static bool read_file(struct model *model, const file_proto *proto)
                                     proto->name ? proto->name : "");
         if (proto->package && *proto->package && !name_is_dotted(proto->package))
                 return model_refuse(model, "%s: \"%s\" is no package name", proto->name, proto->package);
-        if (proto->syntax && *proto->syntax && strcmp(proto->syntax, "proto2") != 0 && strcmp(proto->syntax, "proto3") != 0)
+        if (proto->syntax && *proto->syntax && strcmp(proto->syntax, "proto2") != 0 &&
+            strcmp(proto->syntax, "proto3") != 0)
                 return model_refuse(model, "%s: syntax \"%s\" is not supported: use proto2 or proto3", proto->name,
                                     proto->syntax);
         struct file *file = &model->files[model->n_files++];

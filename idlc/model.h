@@ -52,8 +52,8 @@ struct field {
         struct oneof *oneof; /* NULL: none */
         enum field_kind kind;
         enum field_label label;
-        const char *c_name; /* of the struct's member */
-        const char *c_type; /* of one value, without a trailing space: "int32_t", "char *", "Demo__Color" */
+        const char *c_name;        /* of the struct's member */
+        const char *c_type;        /* of one value, without a trailing space: "int32_t", "char *", "Demo__Color" */
         const char *default_value; /* what an unset string or bytes field restores to, as a C expression; or "NULL" */
         bool has_default;          /* stated in the .proto */
         int index;                 /* in message->sorted and in the descriptor's fields array */

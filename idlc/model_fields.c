@@ -92,8 +92,8 @@ static bool read_label(struct model *model, struct field *field)
                 return true;
         if (proto->oneof_index < 0 || (size_t)proto->oneof_index >= message->n_oneofs ||
             field->label == LABEL_REPEATED || field->label == LABEL_REQUIRED)
-                return model_refuse(model, "%s: field %s.%s is in no proper oneof", message->file->name, message->full_name,
-                                    proto->name);
+                return model_refuse(model, "%s: field %s.%s is in no proper oneof", message->file->name,
+                                    message->full_name, proto->name);
         field->oneof = &message->oneofs[proto->oneof_index];
         field->oneof->n_fields++;
         if (proto->has_proto3_optional && proto->proto3_optional) {
@@ -147,8 +147,10 @@ static bool read_oneof(struct model *model, struct message *message, size_t i)
         oneof->first = -1;
         oneof->case_member = arena_printf(model->arena, "%s_case", name_camel_to_lower(model->arena, name));
         /* The scope comes from the message's C name, where option c_package is already taken into account. */
-        oneof->case_type = arena_printf(model->arena, "%s__%sCase", message->c_name, name_full_to_c(model->arena, name));
-        oneof->constants = arena_printf(model->arena, "%s__%s", message->upper, name_camel_to_upper(model->arena, name));
+        oneof->case_type =
+                arena_printf(model->arena, "%s__%sCase", message->c_name, name_full_to_c(model->arena, name));
+        oneof->constants =
+                arena_printf(model->arena, "%s__%s", message->upper, name_camel_to_upper(model->arena, name));
         oneof->at = locate(message, MESSAGE_ONEOF, i);
         return true;
 }

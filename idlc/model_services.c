@@ -102,11 +102,11 @@ void model_name_services(struct model *model, bool package_prefix)
                 for (size_t j = 0; j < file->n_services; j++) {
                         struct service *service = &file->services[j];
                         const char *stem = name_snake(model->arena, service->proto->name);
-                        bool ambiguous = map_get(&stems, arena_printf(model->arena, "%s ", stem)) ||
-                                         name_is_system_prefix(stem);
-                        service->stem = *package && (package_prefix || ambiguous) ?
-                                                arena_printf(model->arena, "%s_%s", package, stem) :
-                                                stem;
+                        bool ambiguous =
+                                map_get(&stems, arena_printf(model->arena, "%s ", stem)) || name_is_system_prefix(stem);
+                        service->stem = *package && (package_prefix || ambiguous)
+                                                ? arena_printf(model->arena, "%s_%s", package, stem)
+                                                : stem;
                         name_methods(model, service);
                 }
         }

@@ -1,6 +1,6 @@
 /*
- * How .proto names become C names. Types, fields and enums follow protobuf-c 1.4.1 to the letter, because the structs are its;
- * services and methods follow Baton's rule. All results live in the arena.
+ * How .proto names become C names. Types, fields and enums follow protobuf-c 1.4.1 to the letter, because the structs
+ * are its; services and methods follow Baton's rule. All results live in the arena.
  */
 #ifndef IDLC_NAMES_H
 #define IDLC_NAMES_H
@@ -28,7 +28,8 @@ char *name_snake(struct arena *arena, const char *name);
 /* name, with "_" behind it where it is a keyword of C or C++. */
 char *name_member(struct arena *arena, const char *name);
 
-/* Whether C or C++ gives the word a meaning that makes it useless as the name of a member; in protobuf-c's list or not. */
+/* Whether C or C++ gives the word a meaning that makes it useless as the name of a member; in protobuf-c's list or
+ * not. */
 bool name_is_reserved(const char *name);
 
 /* Whether name is a C identifier. */

@@ -78,8 +78,8 @@ struct context {
 static const char *copy_text(struct context *context, const struct option *option)
 {
         return option->text.at ? arena_copy(context->arena, (const char *)option->text.at,
-                                            (size_t)(option->text.end - option->text.at)) :
-                                 "";
+                                            (size_t)(option->text.end - option->text.at))
+                               : "";
 }
 
 static void apply_file(const struct option *option, void *context_pointer)

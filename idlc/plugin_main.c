@@ -1,8 +1,8 @@
 /*
  * protoc-gen-idlc: the protoc plugin. Reads a CodeGeneratorRequest on stdin, writes a CodeGeneratorResponse on stdout.
  *
- * Parameters (--idlc_opt): package_prefix, without_structs, protoc_gen_c=PROGRAM; and handback=FD, by which idlc gets the
- * request itself: the plugin writes it to that inherited file, and generates nothing.
+ * Parameters (--idlc_opt): package_prefix, without_structs, protoc_gen_c=PROGRAM; and handback=FD, by which idlc gets
+ * the request itself: the plugin writes it to that inherited file, and generates nothing.
  */
 #include "compile.h"
 #include "request.h"
@@ -78,7 +78,8 @@ static int answer(response_proto *response)
 {
         /* Generated code shows a proto3 `optional` field as protobuf-c does, as a oneof of one. */
         response->has_supported_features = 1;
-        response->supported_features = GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_RESPONSE__FEATURE__FEATURE_PROTO3_OPTIONAL;
+        response->supported_features =
+                GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_RESPONSE__FEATURE__FEATURE_PROTO3_OPTIONAL;
         size_t size = google__protobuf__compiler__code_generator_response__get_packed_size(response);
         uint8_t *data = xmalloc(size);
         google__protobuf__compiler__code_generator_response__pack(response, data);
@@ -167,8 +168,8 @@ int main(int argc, char **argv)
 {
         if (argc > 1) {
                 bool version = strcmp(argv[1], "--version") == 0;
-                puts(version ? "protoc-gen-idlc " IDLC_VERSION :
-                               "protoc-gen-idlc is run by protoc: protoc --idlc_out=DIR FILE.proto. See idlc(1).");
+                puts(version ? "protoc-gen-idlc " IDLC_VERSION
+                             : "protoc-gen-idlc is run by protoc: protoc --idlc_out=DIR FILE.proto. See idlc(1).");
                 return version || strcmp(argv[1], "--help") == 0 ? 0 : 1;
         }
         struct text input = { 0 };

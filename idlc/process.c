@@ -47,9 +47,9 @@ static const char *package_of(const char *program)
 {
         const char *slash = strrchr(program, '/');
         const char *name = slash ? slash + 1 : program;
-        return strcmp(name, "protoc") == 0       ? "protobuf-compiler" :
-               strcmp(name, "protoc-gen-c") == 0 ? "protobuf-c-compiler" :
-                                                   NULL;
+        return strcmp(name, "protoc") == 0         ? "protobuf-compiler"
+               : strcmp(name, "protoc-gen-c") == 0 ? "protobuf-c-compiler"
+                                                   : NULL;
 }
 
 static const char *cannot_run(struct arena *arena, const char *program, int error)
@@ -100,8 +100,8 @@ const char *process_run(struct arena *arena, const char *const *arguments, int i
                 become(arguments, input, output, report[1]);
         int error = errno;
         close(report[1]);
-        const char *result = child < 0 ? arena_printf(arena, "cannot run %s: %s", arguments[0], strerror(error)) :
-                                         await(arena, arguments[0], child, report[0]);
+        const char *result = child < 0 ? arena_printf(arena, "cannot run %s: %s", arguments[0], strerror(error))
+                                       : await(arena, arguments[0], child, report[0]);
         close(report[0]);
         return result;
 }

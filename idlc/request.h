@@ -4,8 +4,8 @@
 
 #include "model.h"
 
-/* NULL with *error set (static memory) where the bytes are malformed, or nested deeper than protoc would send: protobuf-c
- * unpacks recursively without a limit of its own. Free with request_free. */
+/* NULL with *error set (static memory) where the bytes are malformed, or nested deeper than protoc would send:
+ * protobuf-c unpacks recursively without a limit of its own. Free with request_free. */
 request_proto *request_unpack(const uint8_t *data, size_t size, const char **error);
 void request_free(request_proto *request);
 

@@ -74,8 +74,9 @@ static int unpack(struct structs *structs, struct arena *arena, const char *prog
         if (request_depth_ok(descriptor, data, answer->size))
                 response = google__protobuf__compiler__code_generator_response__unpack(NULL, answer->size, data);
         if (!response)
-                return refuse(structs, arena_printf(arena, "%s answered with something else than a CodeGeneratorResponse",
-                                                    program));
+                return refuse(
+                        structs,
+                        arena_printf(arena, "%s answered with something else than a CodeGeneratorResponse", program));
         int r = keep_files(structs, arena, program, response);
         google__protobuf__compiler__code_generator_response__free_unpacked(response, NULL);
         return r;
