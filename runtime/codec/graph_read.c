@@ -56,6 +56,7 @@ static int alias(baton_graph_reader *reader, void *field, uint64_t offset, size_
                 return -EBADMSG; /* the program would read misaligned numbers */
         set_pointer(field, data);
         reader->references++;
+        reader->borrowed += n * element_size;
         return 0;
 }
 

@@ -54,7 +54,7 @@ static struct reply_box *new_box(struct reply_home *home)
         return box;
 }
 
-struct reply_box *reply_take(struct reply_home *home, size_t max_bytes)
+struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes)
 {
         struct reply_box *box = NULL;
         if (home) {
@@ -68,7 +68,7 @@ struct reply_box *reply_take(struct reply_home *home, size_t max_bytes)
                 box = new_box(home);
                 if (!box)
                         return NULL;
-                arena_init_inline(&box->reply.arena, max_bytes, box->first_chunk, sizeof box->first_chunk);
+                arena_init_inline(&box->reply.arena, arena_budget(max_message_bytes), box->first_chunk, sizeof box->first_chunk);
         }
         if (home)
                 atomic_fetch_add_explicit(&home->references, 1, memory_order_relaxed);

@@ -32,8 +32,8 @@ struct reply_home *reply_home_new(void);
 /* The owner's reference goes; replies that are out keep the home until they are released. */
 void reply_home_leave(struct reply_home *home);
 
-/* A fresh reply with one hold, whose arena may take max_bytes; the owner only. home NULL: a single one. NULL: no memory. */
-struct reply_box *reply_take(struct reply_home *home, size_t max_bytes);
+/* A fresh reply with one hold, for messages up to that size; the owner only. home NULL: a single one. NULL: no memory. */
+struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes);
 
 /* Gives one hold back. */
 void reply_drop(struct reply_box *box);

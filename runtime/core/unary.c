@@ -57,7 +57,7 @@ static const char *wrong_argument(const baton_channel *channel, const baton_meth
 static baton_status fail_early(const baton_method *method, baton_code code, const ProtobufCMessage **reply)
 {
         struct client_call call = { .method = method, .code = code };
-        struct reply_box *box = reply_take(NULL, SIZE_MAX);
+        struct reply_box *box = reply_take(NULL, 0);
         if (box)
                 return reply_status(box, &call, reply);
         *reply = NULL;
@@ -67,7 +67,7 @@ static baton_status fail_early(const baton_method *method, baton_code code, cons
 static baton_status call_with(baton_channel *channel, struct caller *caller, struct client_call *call,
                               const ProtobufCMessage **reply)
 {
-        struct reply_box *box = reply_take(caller->home, 2 * call->max_message_bytes);
+        struct reply_box *box = reply_take(caller->home, call->max_message_bytes);
         if (!box) {
                 error_set(-ENOMEM, "%s: out of memory", call->method->path);
                 return fail_early(call->method, BATON_RESOURCE_EXHAUSTED, reply);

@@ -138,7 +138,7 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
         baton_code code;
         pthread_mutex_lock(&channel->lock);
         struct channel_loop *entry = ready_loop(channel, loop, deadline_ns, &code);
-        struct reply_box *box = reply_take(entry ? entry->home : NULL, 2 * channel->options.max_message_bytes);
+        struct reply_box *box = reply_take(entry ? entry->home : NULL, channel->options.max_message_bytes);
         if (box) {
                 channel_fill_call(channel, &box->call, method, request, deadline_ns);
                 box->call.code = code;

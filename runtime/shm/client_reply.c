@@ -93,12 +93,15 @@ static void receive_message(struct connection *connection, const struct ring_rec
                             struct client_call *call)
 {
         struct reply *reply = call->reply;
-        const baton_type *type = call->method->output;
-        ProtobufCMessage *message = reply_new_message(reply, type->descriptor);
-        int error = message ? message_decode(&connection->link, body, record->flags & SHM_GRAPH, type, &reply->arena, message)
-                            : error_set(-ENOMEM, "no memory to receive a %s", type->descriptor->name);
+        struct message_form form = { .type = call->method->output,
+                                     .graph = record->flags & SHM_GRAPH,
+                                     .max_bytes = call->max_message_bytes };
+        ProtobufCMessage *message = reply_new_message(reply, form.type->descriptor);
+        int error = message ? message_decode(&connection->link, body, &form, &reply->arena, message)
+                            : error_set(-ENOMEM, "no memory to receive a %s", form.type->descriptor->name);
         if (error < 0) {
-                call_fail(call, error == -ENOMEM ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, true);
+                bool room = error == -ENOMEM || error == -EMSGSIZE;
+                call_fail(call, room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, true);
                 return;
         }
         if (body->loan >= 0) {
@@ -123,13 +126,8 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
                 return error;
         if (call && record->method != BATON_OK)
                 receive_failure(record, &body, call);
-        else if (call && body.size > call->max_message_bytes) {
-                error_set(-EMSGSIZE, "the reply of %zu bytes is over the limit of %zu bytes; raise max_message_bytes of the channel",
-                          body.size, call->max_message_bytes);
-                call_fail(call, BATON_RESOURCE_EXHAUSTED, true);
-        } else if (call) {
+        else if (call)
                 receive_message(connection, record, &body, call);
-        }
         message_return(&connection->link, &body);
         ring_advance(&ends->in, record);
         return 0;

@@ -287,19 +287,29 @@ int message_locate(struct link *link, const struct ring_record *record, struct m
         return 0;
 }
 
-static int decode_graph(struct link *link, const struct message_body *body, const baton_type *type, baton_arena *arena,
-                        ProtobufCMessage *message, bool *borrows)
+static int too_large_to_take(const struct message_form *form, uint64_t bytes)
+{
+        return error_set(-EMSGSIZE, "%s of %llu bytes is over the receiver's limit of %zu bytes (max_message_bytes)",
+                         form->type->descriptor->name, (unsigned long long)bytes, form->max_bytes);
+}
+
+static int decode_graph(struct link *link, const struct message_body *body, const struct message_form *form,
+                        baton_arena *arena, ProtobufCMessage *message, bool *borrows)
 {
         baton_graph_reader reader = { .at = body->at,
                                       .end = body->at + body->size,
                                       .heap = link->peer_heap,
                                       .heap_size = atomic_load_explicit(&link->peer_heap_size, memory_order_acquire),
                                       .arena = arena };
-        int error = graph_decode_into(type, &reader, message);
+        int error = graph_decode_into(form->type, &reader, message);
         *borrows = reader.references;
-        if (error >= 0 && reader.references && body->loan == NO_LOAN)
+        if (error < 0)
+                return error;
+        if (reader.references && body->loan == NO_LOAN)
                 return malformed("payloads in the heap but no loan");
-        return error;
+        if (reader.borrowed > form->max_bytes - body->size)
+                return too_large_to_take(form, body->size + reader.borrowed);
+        return 0;
 }
 
 /* The wire decoder reads bytes more than once, so it gets a private copy. */
@@ -330,20 +340,26 @@ static int explain_decode(int error, const baton_type *type)
         case -ENODATA:
                 return error_set(error, "the peer sent a %s without a required field", name);
         case -ENOMEM:
-                return error_set(error, "no memory to receive a %s, or it is over max_message_bytes", name);
+                return error_set(error, "no memory to receive a %s: it unfolds to more than max_message_bytes allows", name);
         default:
                 return error;
         }
 }
 
-int message_decode(struct link *link, struct message_body *body, bool graph, const baton_type *type,
-                   baton_arena *arena, ProtobufCMessage *message)
+int message_decode(struct link *link, struct message_body *body, const struct message_form *form, baton_arena *arena,
+                   ProtobufCMessage *message)
 {
         bool borrows = false;
-        int error = graph ? decode_graph(link, body, type, arena, message, &borrows) : decode_wire(body, type, arena, message);
+        int error;
+        if (body->size > form->max_bytes)
+                error = too_large_to_take(form, body->size);
+        else if (form->graph)
+                error = decode_graph(link, body, form, arena, message, &borrows);
+        else
+                error = decode_wire(body, form->type, arena, message);
         if (error < 0 || !borrows)
                 message_return(link, body);
-        return error < 0 ? explain_decode(error, type) : 0;
+        return error < 0 ? explain_decode(error, form->type) : 0;
 }
 
 void message_return(struct link *link, struct message_body *body)

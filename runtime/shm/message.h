@@ -8,7 +8,7 @@
 #include "shm/link.h"
 #include <baton/graph.h>
 
-/* How a message is sent. */
+/* How a message travels. */
 struct message_form {
         const baton_type *type;
         bool graph;             /* else protobuf wire format */
@@ -49,10 +49,12 @@ int message_locate(struct link *link, const struct ring_record *record, struct m
 /*
  * Decodes the body into `message` (descriptor->sizeof_message bytes, uninitialised), taking memory from the arena. Gives the loan
  * back at once where nothing of the result lies in the peer's heap; else body->loan stays to be given back. On failure it is
- * given back too. Errors of codec/graph.h and codec/wire.h, reason set.
+ * given back too. -EMSGSIZE over form->max_bytes, borrowed payloads included; errors of codec/graph.h and codec/wire.h; -EPROTO;
+ * reason set.
  */
-int message_decode(struct link *link, struct message_body *body, bool graph, const baton_type *type,
-                   baton_arena *arena, ProtobufCMessage *message);
+int message_decode(struct link *link, struct message_body *body, const struct message_form *form, baton_arena *arena,
+                   ProtobufCMessage *message);
+
 
 /* Gives the loan back, if there is one. */
 void message_return(struct link *link, struct message_body *body);

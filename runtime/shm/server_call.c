@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_EXTRA = 1 << 20 }; /* of scratch memory, over what the largest request may take */
-
 static struct shm_server_call *shm_call_of(const struct baton_call *call)
 {
         return container_of(call, struct shm_server_call, call);
@@ -140,7 +138,7 @@ static struct shm_server_call *take_call(struct server_connection *connection)
         if (!self)
                 return NULL;
         memset(self, 0, sizeof *self);
-        arena_init_inline(&self->call.arena, connection->max_message_bytes + ARENA_EXTRA, self->first_chunk,
+        arena_init_inline(&self->call.arena, arena_budget(connection->max_message_bytes), self->first_chunk,
                           sizeof self->first_chunk);
         return self;
 }
@@ -245,8 +243,10 @@ static int decode(struct shm_server_call *self, const struct ring_record *record
         ProtobufCMessage *message = baton_arena_alloc(&self->call.arena, type->descriptor->sizeof_message);
         if (!message)
                 return error_set(-ENOMEM, "no memory for the request");
-        int error = message_decode(&self->lane->connection->shared, &self->body, record->flags & SHM_GRAPH, type,
-                                   &self->call.arena, message);
+        struct message_form form = { .type = type,
+                                     .graph = record->flags & SHM_GRAPH,
+                                     .max_bytes = self->lane->connection->max_message_bytes };
+        int error = message_decode(&self->lane->connection->shared, &self->body, &form, &self->call.arena, message);
         self->call.request = message;
         return error;
 }
@@ -260,9 +260,6 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
         if (atomic_load_explicit(&lane->connection->n_calls, memory_order_relaxed) >= config->options.max_calls)
                 return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED,
                                  "too many unanswered calls on this connection (max_calls of the server)");
-        if (body->size > config->options.max_message_bytes)
-                return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED,
-                                 "the request is over the server's limit (max_message_bytes)");
         struct shm_server_call *self = new_call(lane, record, offer);
         if (!self)
                 return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED, "the server is out of memory");
@@ -271,7 +268,8 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
         int error = decode(self, record, offer->method->input);
         if (error < 0) {
                 free_call(&self->call);
-                return turn_away(lane, record, body, error == -ENOMEM ? BATON_RESOURCE_EXHAUSTED : BATON_INVALID_ARGUMENT,
+                bool room = error == -ENOMEM || error == -EMSGSIZE;
+                return turn_away(lane, record, body, room ? BATON_RESOURCE_EXHAUSTED : BATON_INVALID_ARGUMENT,
                                  baton_error());
         }
         ring_advance(&lane->ends.in, record); /* before the handler: its lines can be reused, and the client knows that it runs */

@@ -30,6 +30,12 @@ struct reply {
         uint32_t loan;
 };
 
+/* What the arena of a received message may take: decoding can need some multiple of the message, at worst. */
+static inline size_t arena_budget(size_t max_message_bytes)
+{
+        return 4 * max_message_bytes + (1 << 20);
+}
+
 /* Room for the reply's message struct of this type, uninitialised, at the start of the arena. Leads back to the reply. NULL: no
  * memory. */
 static inline ProtobufCMessage *reply_new_message(struct reply *reply, const ProtobufCMessageDescriptor *descriptor)

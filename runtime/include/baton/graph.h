@@ -111,6 +111,7 @@ struct baton_graph_reader {
         const uint8_t *end;
         uint32_t depth;      /* graph_decode sets it */
         uint32_t references; /* how many payloads of the result lie in the sender's heap */
+        uint64_t borrowed;   /* and their bytes */
         const uint8_t *heap; /* the sender's heap as mapped here, or NULL */
         uint64_t heap_size;
         baton_arena *arena; /* private memory of the result */
