@@ -19,23 +19,32 @@ fail() {
         exit 1
 }
 
+# A path in the work folder may be too long for a socket.
+sockets=$(mktemp -d /tmp/baton-install.XXXXXX)
+server=
+clean_up() {
+        if [[ $server ]]; then
+                kill -KILL "$server" 2>/dev/null || true
+        fi
+        rm -rf "$sockets"
+}
+trap clean_up EXIT
+
 # converse DIR: the server and the client in it talk to each other.
 converse() {
-        local socket server reply
-        socket=$(mktemp -d /tmp/baton-install.XXXXXX)
-        "$1/server" "shm:$socket/greeter" >server.out &
+        local address=shm:$sockets/greeter reply
+        "$1/server" "$address" >server.out &
         server=$!
-        # shellcheck disable=SC2064 # these names are local, the trap is not
-        trap "kill $server 2>/dev/null; rm -rf '$socket'" EXIT
         for ((i = 0; i < 100; i++)); do
                 grep -q ready server.out && break
                 kill -0 "$server" 2>/dev/null || fail "the server ended before it was ready"
                 sleep 0.1
         done
-        reply=$("$1/client" "shm:$socket/greeter" world) || fail "the client failed"
+        reply=$("$1/client" "$address" world) || fail "the client failed"
         [[ $reply == "hello world, at 2001-09-09" ]] || fail "the client printed '$reply'"
         kill -TERM "$server"
-        wait "$server" || fail "the server did not end well: $?"
+        wait "$server" || fail "the server did not end well: exit status $?"
+        server=
 }
 
 # generate: runs the installed idlc, by hand.
