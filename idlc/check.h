@@ -13,6 +13,9 @@ struct complaints {
 void complain(struct complaints *complaints, const struct file *file, const struct location *at, const char *format,
               ...) __attribute__((format(printf, 4, 5)));
 
+/* Says how many complaints were left out, where there were too many to read. */
+void complaints_end(struct complaints *complaints);
+
 /* Options and features of the files to generate. */
 void check_features(const struct model *model, struct complaints *complaints);
 

@@ -22,6 +22,12 @@ void complain(struct complaints *complaints, const struct file *file, const stru
         text_puts(&complaints->text, "\n");
 }
 
+void complaints_end(struct complaints *complaints)
+{
+        if (complaints->n > COMPLAINTS_SHOWN)
+                text_printf(&complaints->text, "idlc: and %zu more errors\n", complaints->n - COMPLAINTS_SHOWN);
+}
+
 /* ---- files ------------------------------------------------------------------------------------------------ */
 
 /* Options are found as whole statements; which one a line sets, only the value tells. An extension's path is

@@ -56,9 +56,7 @@ static void claim_member(struct claims *claims, const struct field *field)
         static const char *const helpers[] = { "has", "set", "clear" };
         const struct message *message = field->message;
         struct owner *owner = new_owner(claims, message->file, &field->at, "field", field->proto->name);
-        claim(claims, owner,
-              arena_printf(claims->arena, "%s_%s", field->oneof->constants,
-                           name_camel_to_upper(claims->arena, field->proto->name)));
+        claim(claims, owner, field->constant);
         for (size_t i = 0; field->oneof->synthetic && i < sizeof helpers / sizeof *helpers; i++)
                 claim(claims, owner,
                       arena_printf(claims->arena, "%s__%s_%s", message->lower, helpers[i],

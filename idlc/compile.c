@@ -49,6 +49,7 @@ static int check(struct compilation *compilation, const struct model *model)
         struct complaints complaints = { 0 };
         check_features(model, &complaints);
         check_names(model, &complaints);
+        complaints_end(&complaints);
         compilation->n_errors = complaints.n;
         compilation->errors = complaints.text;
         return complaints.n ? -1 : 0;

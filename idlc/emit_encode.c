@@ -96,7 +96,7 @@ void emit_encode(struct text *text, const struct message *message)
         text_puts(text, "\n        if (!image)\n                return -EMSGSIZE;\n");
         for (size_t i = 0; i < message->n_fields;) {
                 const struct field *field = message->sorted[i];
-                if (field->label == LABEL_MEMBER && field->oneof->first == (int)i)
+                if (field->label == LABEL_MEMBER && field->oneof->first == field)
                         text_printf(text, "        image->%s = message->%s;\n", field->oneof->case_member,
                                     field->oneof->case_member);
                 if (field->label == LABEL_MEMBER) {

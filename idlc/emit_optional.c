@@ -15,8 +15,6 @@ static void emit_helpers(struct text *text, const struct model *model, const str
         const struct message *message = field->message;
         const char *member = field->oneof->case_member;
         const char *pointer = field->c_type[strlen(field->c_type) - 1] == '*' ? "" : " ";
-        const char *constant = arena_printf(model->arena, "%s_%s", field->oneof->constants,
-                                            name_camel_to_upper(model->arena, field->proto->name));
         emit_comment(text, model, "", &field->at,
                      arena_printf(model->arena,
                                   " Optional field %s: whether it is set; sets it (the memory stays the "
@@ -26,11 +24,11 @@ static void emit_helpers(struct text *text, const struct model *model, const str
         const char *name = name_lower_case(model->arena, field->proto->name);
         text_printf(text,
                     "static inline bool %s__has_%s(const %s *message)\n{\n        return message->%s == %s;\n}\n\n",
-                    message->lower, name, type, member, constant);
+                    message->lower, name, type, member, field->constant);
         text_printf(text,
                     "static inline void %s__set_%s(%s *message, %s%svalue)\n"
                     "{\n        message->%s = %s;\n        message->%s = value;\n}\n\n",
-                    message->lower, name, type, field->c_type, pointer, member, constant, field->c_name);
+                    message->lower, name, type, field->c_type, pointer, member, field->constant, field->c_name);
         text_printf(text, "static inline void %s__clear_%s(%s *message)\n{\n        message->%s = %s__NOT_SET;\n}\n\n",
                     message->lower, name, type, member, field->oneof->constants);
 }

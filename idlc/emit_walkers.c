@@ -1,46 +1,34 @@
 /* The walkers of a file's messages, and the baton_type that makes them known. */
 #include "emit.h"
-#include "names.h"
-
-/* The enumerator that selects this member: "DEMO__MESSAGE__KIND_TEXT". */
-static void case_label(struct text *text, const struct field *field)
-{
-        struct arena arena = { 0 };
-        text_printf(text, "        case %s_%s:\n", field->oneof->constants,
-                    name_camel_to_upper(&arena, field->proto->name));
-        arena_free(&arena);
-}
 
 /* The labels of the first run: what is selected but stands in a later run is valid here. */
-static void later_members(struct text *text, const struct message *message, const struct oneof *oneof, size_t i)
+static void later_members(struct text *text, const struct field *field)
 {
-        bool any = false;
-        for (; i < message->n_fields; i++) {
-                if (message->sorted[i]->oneof != oneof)
-                        continue;
-                case_label(text, message->sorted[i]);
-                any = true;
-        }
-        if (any)
-                text_puts(text, "                break; /* comes below, in the order of the numbers */\n");
+        if (!field)
+                return;
+        for (; field; field = field->next_member)
+                text_printf(text, "        case %s:\n", field->constant);
+        text_puts(text, "                break; /* comes below, in the order of the numbers */\n");
 }
 
 size_t emit_oneof_run(struct text *text, const struct message *message, size_t i, const char *wrong_case,
                       void (*single)(struct text *text, const char *indent, const struct field *field))
 {
         const struct oneof *oneof = message->sorted[i]->oneof;
-        bool first = oneof->first == (int)i;
+        const struct field *field = message->sorted[i];
+        bool first = oneof->first == field;
         size_t n = 0;
         text_printf(text, "        switch ((int)message->%s) {\n", oneof->case_member);
         if (first)
                 text_printf(text, "        case %s__NOT_SET:\n                break;\n", oneof->constants);
         for (; i + n < message->n_fields && message->sorted[i + n]->oneof == oneof; n++) {
-                case_label(text, message->sorted[i + n]);
-                single(text, "                ", message->sorted[i + n]);
+                field = message->sorted[i + n];
+                text_printf(text, "        case %s:\n", field->constant);
+                single(text, "                ", field);
                 text_puts(text, "                break;\n");
         }
         if (first) {
-                later_members(text, message, oneof, i + n);
+                later_members(text, field->next_member);
                 text_printf(text, "        default:\n                return %s;\n", wrong_case);
         }
         text_puts(text, "        }\n");

@@ -59,6 +59,8 @@ struct field {
         int index;                 /* in message->sorted and in the descriptor's fields array */
         struct message *type;      /* KIND_MESSAGE */
         struct enumeration *enumeration; /* NULL: not an enum */
+        const char *constant;            /* in a oneof: what selects it, "DEMO__MESSAGE__KIND_TEXT" */
+        struct field *next_member;       /* of the same oneof, by number */
         struct location at;
 };
 
@@ -68,8 +70,8 @@ struct oneof {
         const char *case_type;   /* "Demo__Message__KindCase" */
         const char *constants;   /* "DEMO__MESSAGE__KIND": append _FIELD or __NOT_SET */
         bool synthetic;          /* stands for a proto3 `optional` field */
-        size_t n_fields;
-        int first; /* where its lowest-numbered field stands in message->sorted */
+        struct field *first;     /* by number */
+        struct field *last;
         struct location at;
 };
 

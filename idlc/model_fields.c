@@ -95,7 +95,8 @@ static bool read_label(struct model *model, struct field *field)
                 return model_refuse(model, "%s: field %s.%s is in no proper oneof", message->file->name,
                                     message->full_name, proto->name);
         field->oneof = &message->oneofs[proto->oneof_index];
-        field->oneof->n_fields++;
+        field->constant = arena_printf(model->arena, "%s_%s", field->oneof->constants,
+                                       name_camel_to_upper(model->arena, proto->name));
         if (proto->has_proto3_optional && proto->proto3_optional) {
                 field->oneof->synthetic = true;
                 field->oneof->at = field->at; /* it stands nowhere itself */
@@ -144,7 +145,6 @@ static bool read_oneof(struct model *model, struct message *message, size_t i)
                 return model_refuse(model, "%s: message %s has a oneof without a proper name", message->file->name,
                                     message->full_name);
         oneof->proto = message->proto->oneof_decl[i];
-        oneof->first = -1;
         oneof->case_member = arena_printf(model->arena, "%s_case", name_camel_to_lower(model->arena, name));
         /* The scope comes from the message's C name, where option c_package is already taken into account. */
         oneof->case_type =
@@ -162,6 +162,15 @@ static int compare_by_number(const void *left, const void *right)
         return a->proto->number == b->proto->number ? 0 : a->proto->number < b->proto->number ? -1 : 1;
 }
 
+static void append_member(struct oneof *oneof, struct field *field)
+{
+        if (oneof->last)
+                oneof->last->next_member = field;
+        else
+                oneof->first = field;
+        oneof->last = field;
+}
+
 /* The order of protobuf-c's descriptor, which is the order of the stream. */
 static bool sort_fields(struct model *model, struct message *message)
 {
@@ -169,11 +178,11 @@ static bool sort_fields(struct model *model, struct message *message)
                 message->sorted[i] = &message->fields[i];
         qsort(message->sorted, message->n_fields, sizeof *message->sorted, compare_by_number);
         for (size_t i = 0; i < message->n_fields; i++) {
-                struct oneof *oneof = message->sorted[i]->oneof;
-                message->sorted[i]->index = (int)i;
-                message->sorted[i]->default_value = unset_value(model, message->sorted[i]);
-                if (oneof && oneof->first < 0)
-                        oneof->first = (int)i;
+                struct field *field = message->sorted[i];
+                field->index = (int)i;
+                field->default_value = unset_value(model, field);
+                if (field->oneof)
+                        append_member(field->oneof, field);
                 if (i && message->sorted[i]->proto->number == message->sorted[i - 1]->proto->number)
                         return model_refuse(model, "%s: message %s uses the number %d twice", message->file->name,
                                             message->full_name, message->sorted[i]->proto->number);

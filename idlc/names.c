@@ -91,8 +91,8 @@ static char *convert_full(struct arena *arena, const char *full_name,
         for (const char *piece = full_name; *piece;) {
                 size_t length = strcspn(piece, ".");
                 if (length && n) {
-                        memcpy(out + n, "__", 2);
-                        n += 2;
+                        out[n++] = '_';
+                        out[n++] = '_';
                 }
                 n += convert(out + n, piece, length);
                 piece += length;

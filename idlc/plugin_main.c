@@ -59,7 +59,7 @@ static void parse_parameter(struct parameters *parameters, const char *parameter
         else if (strncmp(parameter, "protoc_gen_c=", 13) == 0)
                 parameters->options.protoc_gen_c = parameter + 13;
         else if (strncmp(parameter, "handback=", 9) == 0)
-                parameters->handback = atoi(parameter + 9);
+                parameters->handback = (int)strtol(parameter + 9, NULL, 10);
         else if (*parameter)
                 parameters->unknown = parameter;
 }

@@ -5,10 +5,14 @@ Compiles .proto files with idlc and adds the result to TARGET: message structs (
 x.baton.c). They are generated again when a .proto changes, an imported one too. TARGET can include the headers, and is
 linked with baton::wellknown and baton::baton, or, with STATIC, baton::baton_static, or, with NO_LINK, neither of the two.
 
+An imported .proto must be compiled as well: in the same call, or in a library that TARGET links. google/protobuf/*.proto
+are in baton::wellknown.
+
 A file's path in #include is its path below the first IMPORT_DIRS that contains it; without IMPORT_DIRS, below the current
 source directory. That must also be how other .proto files import it. OPTIONS go to idlc, --package-prefix for example.
-The target's language must include C.
+The project's languages must include C.
 #]=]
+cmake_policy(VERSION 3.20...3.25)
 
 # path below the first of the directories that contains it; a file outside all of them is refused.
 function(_baton_relative result path)

@@ -1,5 +1,6 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # command.sh IDLC: options, dependency files, and what can go wrong around the .proto itself.
+# shellcheck source=tests/golden/common.sh
 . "$(dirname "$0")/common.sh"
 plugin=$(dirname "$idlc")/protoc-gen-idlc
 cd "$here/good"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the variables are for the scripts that source this
 # Sourced by the scripts beside it, with the path of idlc as their first argument. Leaves a scratch directory in $scratch.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,13 +1,14 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # golden.sh IDLC [--update]: compares what idlc makes of good/ with expected/, or replaces the latter.
 # Then: the same output from another directory, and from protoc with the plugin.
+# shellcheck source=tests/golden/common.sh
 . "$(dirname "$0")/common.sh"
 update=${2:-}
 cd "$here/good"
-protos=$(find . -name '*.proto' | sed 's,^\./,,' | LC_ALL=C sort)
+protos=(*.proto dir/*.proto)
 
 # Each file by itself: its output may depend on nothing but the file and its imports. protobuf-c's files are not ours.
-for proto in $protos; do
+for proto in "${protos[@]}"; do
         "$idlc" --out "$scratch/out" "$proto" 2> "$scratch/stderr" || fail "idlc $proto: $(cat "$scratch/stderr")"
 done
 mkdir "$scratch/new"
@@ -22,13 +23,13 @@ fi
 diff -ru "$here/expected" "$scratch/new" >&2 || fail "output differs from expected/; if that is wanted: $0 $idlc --update"
 
 cd /
-for proto in $protos; do
+for proto in "${protos[@]}"; do
         "$idlc" -I "$here/good" --out "$scratch/again" "$here/good/$proto" 2> "$scratch/stderr" || fail "again: $proto"
 done
 diff -r "$scratch/out" "$scratch/again" >&2 || fail "a second run made other files"
 
 mkdir "$scratch/plugin"
-for proto in $protos; do
+for proto in "${protos[@]}"; do
         protoc -I "$here/good" --plugin="$(dirname "$idlc")/protoc-gen-idlc" --idlc_out="$scratch/plugin" \
                 "$here/good/$proto" 2> "$scratch/stderr" || fail "plugin: $proto: $(cat "$scratch/stderr")"
 done

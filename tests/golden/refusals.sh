@@ -1,6 +1,7 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # refusals.sh IDLC [--update]: each bad/x.proto is refused with exit status 1 and exactly the text of bad/x.error, and nothing
 # is written.
+# shellcheck source=tests/golden/common.sh
 . "$(dirname "$0")/common.sh"
 update=${2:-}
 cd "$here/bad"

@@ -1,5 +1,6 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # stress.sh IDLC: large, deep and broken input: an answer in linear time, never a crash.
+# shellcheck source=tests/golden/common.sh
 . "$(dirname "$0")/common.sh"
 plugin=$(dirname "$idlc")/protoc-gen-idlc
 cd "$scratch"
@@ -28,7 +29,7 @@ large()
                 }
                 print "message Wide {"
                 for (i = 1; i < n / 20; i++)
-                        print "  int32 field_number_" i " = " (i < 19000 ? i : i + 1000) ";"
+                        print "  optional int32 field_number_" i " = " (i < 19000 ? i : i + 1000) ";"
                 print "}"
         }'
 }
@@ -74,7 +75,9 @@ answers()
 {
         status=0
         "$plugin" < "$1" > answer 2> stderr || status=$?
-        [ "$status" -eq 0 ] && [ -s answer ] || fail "$1: exit status $status, $(cat stderr)"
+        if [ "$status" -ne 0 ] || [ ! -s answer ]; then
+                fail "$1: exit status $status, $(cat stderr)"
+        fi
 }
 : > empty
 answers empty
