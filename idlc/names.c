@@ -117,109 +117,41 @@ char *name_full_to_upper(struct arena *arena, const char *full_name)
         return convert_full(arena, full_name, piece_to_upper);
 }
 
-static bool in_list(const char *const *list, size_t n, const char *word)
+/* Whether the word stands in a list of words with single spaces between. */
+static bool in_list(const char *list, const char *word)
 {
-        for (size_t i = 0; i < n; i++) {
-                if (strcmp(list[i], word) == 0)
+        size_t length = strlen(word);
+        while (*list) {
+                size_t n = strcspn(list, " ");
+                if (n == length && memcmp(list, word, n) == 0)
                         return true;
+                list += n + (list[n] == ' ');
         }
         return false;
 }
 
 /* The keywords that protobuf-c avoids by appending an underscore. */
-static bool is_known_keyword(const char *word)
-{
-        static const char *const words[] = {
-                "and",
-                "and_eq",
-                "asm",
-                "auto",
-                "bitand",
-                "bitor",
-                "bool",
-                "break",
-                "case",
-                "catch",
-                "char",
-                "class",
-                "compl",
-                "const",
-                "const_cast",
-                "continue",
-                "default",
-                "delete",
-                "do",
-                "double",
-                "dynamic_cast",
-                "else",
-                "enum",
-                "explicit",
-                "extern",
-                "false",
-                "float",
-                "for",
-                "friend",
-                "goto",
-                "if",
-                "inline",
-                "int",
-                "long",
-                "mutable",
-                "namespace",
-                "new",
-                "not",
-                "not_eq",
-                "operator",
-                "or",
-                "or_eq",
-                "private",
-                "protected",
-                "public",
-                "register",
-                "reinterpret_cast",
-                "return",
-                "short",
-                "signed",
-                "sizeof",
-                "static",
-                "static_cast",
-                "struct",
-                "switch",
-                "template",
-                "this",
-                "throw",
-                "true",
-                "try",
-                "typedef",
-                "typeid",
-                "typename",
-                "union",
-                "unsigned",
-                "using",
-                "virtual",
-                "void",
-                "volatile",
-                "wchar_t",
-                "while",
-                "xor",
-                "xor_eq",
-        };
-        return in_list(words, sizeof words / sizeof *words, word);
-}
+static const char known_keywords[] = "and and_eq asm auto bitand bitor bool break case catch char class compl const "
+                                     "const_cast continue default delete do "
+                                     "double dynamic_cast else enum explicit extern false float for friend goto if "
+                                     "inline int long mutable namespace new "
+                                     "not not_eq operator or or_eq private protected public register reinterpret_cast "
+                                     "return short signed sizeof static "
+                                     "static_cast struct switch template this throw true try typedef typeid typename "
+                                     "union unsigned using virtual void "
+                                     "volatile wchar_t while xor xor_eq";
 
 /* Keywords of C11, GNU C and C++17 that protobuf-c does not know, and lower-case macros of the headers we include. */
-static bool is_unknown_keyword(const char *word)
-{
-        static const char *const words[] = {
-                "alignas", "alignof",  "char16_t", "char32_t", "constexpr",     "decltype",     "errno",  "export",
-                "linux",   "noexcept", "nullptr",  "restrict", "static_assert", "thread_local", "typeof", "unix",
-        };
-        return in_list(words, sizeof words / sizeof *words, word);
-}
+static const char unknown_keywords[] = "alignas alignof char16_t char32_t constexpr decltype errno export linux "
+                                       "noexcept nullptr restrict static_assert "
+                                       "thread_local typeof unix";
+
+/* What the names of functions of the C library and of Baton begin with, before an underscore. */
+static const char system_prefixes[] = "aio baton clock epoll mq posix pthread sched sem shm timer timerfd";
 
 bool name_is_reserved(const char *name)
 {
-        return is_known_keyword(name) || is_unknown_keyword(name);
+        return in_list(known_keywords, name) || in_list(unknown_keywords, name);
 }
 
 char *name_lower_case(struct arena *arena, const char *name)
@@ -234,7 +166,7 @@ char *name_lower_case(struct arena *arena, const char *name)
 char *name_field(struct arena *arena, const char *name)
 {
         char *lower = name_lower_case(arena, name);
-        return is_known_keyword(lower) ? arena_printf(arena, "%s_", lower) : lower;
+        return in_list(known_keywords, lower) ? arena_printf(arena, "%s_", lower) : lower;
 }
 
 /* ---- Baton's rules ---------------------------------------------------------------------------------------- */
@@ -299,10 +231,7 @@ bool name_is_dotted(const char *name)
 
 bool name_is_system_prefix(const char *stem)
 {
-        static const char *const stems[] = {
-                "aio", "baton", "clock", "epoll", "mq", "posix", "pthread", "sched", "sem", "shm", "timer", "timerfd",
-        };
-        return in_list(stems, sizeof stems / sizeof *stems, stem) || strncmp(stem, "baton_", 6) == 0;
+        return in_list(system_prefixes, stem) || strncmp(stem, "baton_", 6) == 0;
 }
 
 char *name_stem(struct arena *arena, const char *file_name)
