@@ -20,6 +20,7 @@ enum {
 struct slot {
         struct client_call *call; /* NULL: free */
         uint64_t number;
+        uint64_t end; /* the line behind its request */
         uint32_t next_free;
 };
 
@@ -87,8 +88,8 @@ static struct client_call *take_call(struct async_lane *lane, uint64_t number)
         return call;
 }
 
-/* Any call whose deadline is not after `now`, taken out; UINT64_MAX: any at all. */
-static struct client_call *take_due(struct async_lane *lane, uint64_t now)
+/* Any call whose deadline is not after `now`, taken out; UINT64_MAX: any at all. *end: the line behind its request. */
+static struct client_call *take_due(struct async_lane *lane, uint64_t now, uint64_t *end)
 {
         struct client_call *due = NULL;
         pthread_mutex_lock(&lane->lock);
@@ -99,6 +100,7 @@ static struct client_call *take_due(struct async_lane *lane, uint64_t now)
                         continue;
                 if (!due && (now == UINT64_MAX || (call->deadline_ns && call->deadline_ns <= now))) {
                         due = call;
+                        *end = lane->slots[i].end;
                         release_slot(lane, i);
                 } else {
                         lane->next_due_ns = deadline_earlier(lane->next_due_ns, call->deadline_ns);
@@ -113,9 +115,9 @@ static struct client_call *take_due(struct async_lane *lane, uint64_t now)
 static void on_deadline(struct loop_timer *timer)
 {
         struct async_lane *lane = container_of(timer, struct async_lane, timer);
-        uint64_t now = clock_now_ns();
+        uint64_t now = clock_now_ns(), end;
         enter(lane);
-        for (struct client_call *call; !lane->closed && (call = take_due(lane, now));) {
+        for (struct client_call *call; !lane->closed && (call = take_due(lane, now, &end));) {
                 error_set(-ETIMEDOUT, "%s: no reply before the deadline", call->method->path);
                 call_fail(call, BATON_DEADLINE_EXCEEDED, true);
                 call->done(call);
@@ -155,8 +157,10 @@ static void note_deadline(struct async_lane *lane, uint64_t deadline_ns)
 static int fail_all(struct async_lane *lane)
 {
         int n = 0;
-        for (struct client_call *call; !lane->closed && (call = take_due(lane, UINT64_MAX)); n++) {
-                call_fail_dead(lane->connection, call, true);
+        uint64_t end;
+        for (struct client_call *call; !lane->closed && (call = take_due(lane, UINT64_MAX, &end)); n++) {
+                bool taken = atomic_load_explicit(&lane->ends.peer->consumed, memory_order_acquire) >= end;
+                call_fail_dead(lane->connection, call, taken);
                 call->done(call);
         }
         return n;
@@ -255,6 +259,7 @@ static int start_locked(struct async_lane *lane, const struct binding *binding, 
         lane->free_slot = slot->next_free;
         slot->number = number;
         slot->call = call;
+        slot->end = lane->ends.out.tail;
         note_deadline(lane, call->deadline_ns);
         connection_notify(lane->connection, &lane->ends);
         return 0;
@@ -361,7 +366,8 @@ void shm_async_close(struct async_lane *lane)
         loop_source_remove(lane->loop, &lane->bell);
         loop_timer_set(lane->loop, &lane->timer, 0);
         loop_unpost(lane->loop, &lane->attend);
-        for (struct client_call *call; (call = take_due(lane, UINT64_MAX));) {
+        uint64_t end;
+        for (struct client_call *call; (call = take_due(lane, UINT64_MAX, &end));) {
                 error_set(-ECANCELED, "%s: the channel was closed", call->method->path);
                 call_fail(call, BATON_CANCELLED, true);
                 call->done(call);
