@@ -181,6 +181,19 @@ int channel_lock(baton_channel *channel, uint64_t deadline_ns)
         return error ? error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address) : 0;
 }
 
+/* Callers that nobody leases let go of a lost connection: its fds and memory would stay until they are leased again. */
+static void drop_idle_lanes(baton_channel *channel)
+{
+        for (uint32_t i = 0; i < atomic_load_explicit(&channel->n_callers, memory_order_relaxed); i++) {
+                struct caller *caller = channel->callers[i];
+                if (atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
+                        continue;
+                if (caller->lane && !channel->transport->alive(caller->connection))
+                        drop_lane(channel, caller);
+                channel_give_back(channel, caller);
+        }
+}
+
 int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *code)
 {
         const struct transport *transport = channel->transport;
@@ -204,6 +217,7 @@ int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *co
         else if (channel->source)
                 free_source(channel, channel->source);
         channel->source = source;
+        drop_idle_lanes(channel);
         return 0;
 }
 
