@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "codec/type.h"
 #include "transport/transport.h"
 #include <errno.h>
@@ -42,12 +43,20 @@ static int claim(baton_call *call)
         return error_set(-EALREADY, "%s: the call was answered before", call->method->path);
 }
 
+/* A text that was shortened to LONGEST_TEXT ends with a whole character: the client takes nothing but UTF-8. */
+static void end_with_a_character(char *text, int length)
+{
+        if (length >= LONGEST_TEXT)
+                text[utf8_span(text, LONGEST_TEXT - 1)] = '\0';
+}
+
 /* The reply could not be sent: the client is told why instead. */
 static int reply_failed(baton_call *call, int error)
 {
         bool room = error == -EMSGSIZE || error == -ENOBUFS || error == -ENOMEM;
         char text[LONGEST_TEXT];
-        snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
+        int length = snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
+        end_with_a_character(text, length);
         log_line(BATON_LOG_ERROR, "%s", text);
         call->ops->fail(call, room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, text);
         return error_set(error == -ENOMEM ? -ENOBUFS : room ? error : -EBADMSG, "%s", text);
@@ -76,8 +85,9 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
         char text[LONGEST_TEXT];
         va_list arguments;
         va_start(arguments, format);
-        vsnprintf(text, sizeof text, format, arguments);
+        int length = vsnprintf(text, sizeof text, format, arguments);
         va_end(arguments);
+        end_with_a_character(text, length);
         int error = claim(call);
         return error < 0 ? error : call->ops->fail(call, code, text);
 }
