@@ -108,6 +108,7 @@ struct server_lane *server_lane_new(struct server_connection *connection, int be
                 return NULL;
         *lane = (struct server_lane){ .connection = connection, .bell_fd = bell_fd };
         lane->poller = (struct loop_poller){ .poll = poll_requests, .arm = arm, .disarm = disarm };
+        list_init(&lane->poller.link); /* it may be stopped without having been started */
         lane->retry.fire = on_retry;
         pthread_mutex_init(&lane->lock, NULL);
         list_init(&lane->parked);
