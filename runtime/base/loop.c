@@ -283,7 +283,7 @@ static int spin_once(baton_loop *loop, uint64_t *start_ns, uint64_t end_ns)
                         *start_ns = now;
                 if (look && (now - *start_ns >= loop->spin.budget_ns || (end_ns && now >= end_ns)))
                         return 0;
-                if (look && now - *start_ns > SOURCES_EVERY_NS / 50 && !spin_yield())
+                if (look && !spin_yield(&loop->spin, now - *start_ns))
                         return 0;
                 spin_relax();
         }
@@ -316,6 +316,8 @@ int baton_loop_wait(baton_loop *loop, int timeout_ms)
         current = loop;
         uint64_t end_ns = timeout_ms < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ms * 1000000u;
         int handled = wait_until(loop, end_ns, timeout_ms < 0);
+        if (!handled)
+                atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
         current = outer;
         return handled;
 }
@@ -336,12 +338,12 @@ int baton_loop_dispatch(baton_loop *loop)
 
 int baton_loop_run(baton_loop *loop)
 {
-        while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
-                int handled = baton_loop_wait(loop, -1);
-                if (handled < 0)
-                        return handled;
-        }
+        const baton_loop *outer = current;
+        current = loop;
+        while (!atomic_load_explicit(&loop->stop, memory_order_relaxed))
+                wait_until(loop, 0, true);
         atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
+        current = outer;
         return 0;
 }
 

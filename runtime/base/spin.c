@@ -7,6 +7,7 @@
 enum {
         BUDGET_START_NS = 10000,
         BUDGET_LEAST_NS = 4000, /* a reply from a running peer comes within this: never give that up */
+        YIELD_AFTER_NS = 2000,
         YIELD_ALONE_NS = 2000,  /* sched_yield without another runnable thread takes less */
 };
 
@@ -28,9 +29,12 @@ void spin_slept(struct spin *spin, uint64_t waited_ns)
                 spin->budget_ns /= 2;
 }
 
-bool spin_yield(void)
+bool spin_yield(struct spin *spin, uint64_t waited_ns)
 {
+        if (!spin->crowded && waited_ns < YIELD_AFTER_NS)
+                return true;
         uint64_t before = clock_now_ns();
         sched_yield();
-        return clock_now_ns() - before < YIELD_ALONE_NS;
+        spin->crowded = clock_now_ns() - before >= YIELD_ALONE_NS;
+        return !spin->crowded;
 }

@@ -11,6 +11,7 @@
 struct spin {
         uint64_t max_ns;    /* 0: never poll */
         uint64_t budget_ns; /* what the next wait may poll */
+        bool crowded;       /* the last yield found others waiting for this CPU */
 };
 
 /* max_ns is taken as 0 on a machine with one CPU: the peer could not run meanwhile. */
@@ -19,9 +20,12 @@ void spin_init(struct spin *spin, uint64_t max_ns);
 /* Reports a whole wait that did not end by polling: its length, sleep included. */
 void spin_slept(struct spin *spin, uint64_t waited_ns);
 
-/* Gives the CPU to whoever else is runnable. False when the pause shows that others are: polling then takes the CPU
- * from the peer that is waited for, and the caller had better sleep. */
-bool spin_yield(void);
+/*
+ * To be called now and then while polling, with the time since the wait began: gives the CPU to whoever else is runnable, after a
+ * while that a running peer would have answered in. False when others are runnable: polling then takes the CPU from the peer that
+ * is waited for, and the caller had better sleep. As long as that is so, the while is nothing.
+ */
+bool spin_yield(struct spin *spin, uint64_t waited_ns);
 
 /* Tells the core that this is a polling loop. */
 static inline void spin_relax(void)

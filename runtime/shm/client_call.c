@@ -7,7 +7,6 @@
 
 enum {
         POLLS_PER_CLOCK = 32,
-        YIELD_AFTER_NS = 2000,     /* a running server answers sooner */
         HEAP_RETRY_LEAST_NS = 50000, /* there is no bell for returned payloads */
         HEAP_RETRY_MOST_NS = 1000000,
 };
@@ -34,7 +33,7 @@ static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, uint64_t *st
                         *start_ns = now;
                 if (now - *start_ns >= lane->spin.budget_ns || (deadline_ns && now >= deadline_ns) || dead(lane))
                         return false;
-                if (now - *start_ns >= YIELD_AFTER_NS && !spin_yield())
+                if (!spin_yield(&lane->spin, now - *start_ns))
                         return ring_ready(in);
         }
 }

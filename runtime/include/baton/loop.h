@@ -39,7 +39,7 @@ int baton_loop_wait(baton_loop *loop, int timeout_ms);
 /* Handles events until baton_loop_stop. Returns 0, or a negative errno. */
 int baton_loop_run(baton_loop *loop);
 
-/* Makes the running, or else the next, baton_loop_run return. Safe from any thread and from a signal handler. */
+/* Makes the running, or else the next, baton_loop_run or baton_loop_wait return. Safe from any thread and from a signal handler. */
 void baton_loop_stop(baton_loop *loop);
 
 #ifdef __cplusplus
