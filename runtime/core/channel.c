@@ -130,7 +130,8 @@ void channel_loop_free(struct channel_loop *loop)
 
 void baton_channel_close(baton_channel *channel)
 {
-        if (!channel)
+        /* A forked child shares the parent's epoll sets and sockets: whatever it took down would be the parent's. */
+        if (!channel || !channel_usable(channel))
                 return;
         while (!list_empty(&channel->loops)) {
                 struct channel_loop *loop = container_of(channel->loops.next, struct channel_loop, link);

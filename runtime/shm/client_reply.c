@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "base/error.h"
+#include "base/fork.h"
 #include "base/utf8.h"
 #include "shm/client.h"
 #include <errno.h>
@@ -85,7 +86,8 @@ static void receive_failure(const struct ring_record *record, const struct messa
 static void give_back(void *lender, uint32_t loan)
 {
         struct connection *connection = lender;
-        link_return_loan(&connection->link, loan);
+        if (connection->fork_generation == fork_generation()) /* a forked child has not got the region */
+                link_return_loan(&connection->link, loan);
         shm_unref(connection);
 }
 

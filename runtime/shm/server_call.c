@@ -105,9 +105,9 @@ static int reply(struct baton_call *call, const ProtobufCMessage *message)
 
 /* ---- a call's memory -------------------------------------------------------------------------------------- */
 
-static void *alloc(struct baton_call *call, size_t size)
+/* The lane's lock is held: several threads may work for one call. */
+static void *alloc_locked(struct shm_server_call *self, size_t size)
 {
-        struct shm_server_call *self = shm_call_of(call);
         void **blocks = realloc(self->blocks, (self->n_blocks + 1) * sizeof *blocks);
         if (!blocks) {
                 error_set(-ENOMEM, "no memory for a payload");
@@ -117,6 +117,15 @@ static void *alloc(struct baton_call *call, size_t size)
         void *block = heap_alloc(&self->lane->connection->shared.heap, size ? size : 1);
         if (block)
                 blocks[self->n_blocks++] = block;
+        return block;
+}
+
+static void *alloc(struct baton_call *call, size_t size)
+{
+        struct shm_server_call *self = shm_call_of(call);
+        pthread_mutex_lock(&self->lane->lock);
+        void *block = alloc_locked(self, size);
+        pthread_mutex_unlock(&self->lane->lock);
         return block;
 }
 

@@ -44,7 +44,7 @@ baton_status baton_channel_connect(baton_channel *channel);
 
 /* Closes the channel. Asynchronous calls in flight complete CANCELLED inside this call, on the calling thread, which must
  * be their loop's. No blocking call may be in progress. Replies that are still held stay valid until released; memory
- * from baton_channel_alloc goes with the channel. NULL is allowed. */
+ * from baton_channel_alloc goes with the channel. NULL is allowed. Does nothing in a forked child. */
 void baton_channel_close(baton_channel *channel);
 
 /* Memory for a payload (a `bytes` field or a repeated scalar field of a request) that is handed over without a copy:
