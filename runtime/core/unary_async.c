@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "base/error.h"
 #include "core/channel.h"
 #include <errno.h>
@@ -86,7 +87,13 @@ static struct channel_loop *ready_loop(baton_channel *channel, baton_loop *loop,
         if (channel_connect(channel, deadline_ns, code) < 0)
                 return NULL;
         struct channel_loop *entry = find_loop(channel, loop);
-        return entry ? entry : add_loop(channel, loop, deadline_ns);
+        if (entry)
+                return entry;
+        uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
+        entry = add_loop(channel, loop, deadline_earlier(until, deadline_ns));
+        if (!entry && deadline_passed(deadline_ns))
+                *code = BATON_DEADLINE_EXCEEDED;
+        return entry;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */

@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ATTACH_POLL_MS = 1 };
-
 /* ---- life and death --------------------------------------------------------------------------------------- */
 
 struct connection *shm_ref(struct connection *connection)
@@ -28,10 +26,12 @@ static void free_connection(struct connection *connection)
         bool forked = connection->fork_generation != fork_generation();
         watch_remove(&connection->watch);
         /* In a forked child the regions were never mapped, and their addresses may be somebody else's by now. */
-        if (forked)
+        if (forked) {
                 close(connection->link.socket);
-        else
+        } else {
+                connection_free_lanes(connection);
                 link_deinit(&connection->link);
+        }
         for (uint32_t i = 0; i < METHOD_BUCKETS; i++) {
                 struct binding *binding = atomic_load_explicit(&connection->bindings[i], memory_order_relaxed);
                 while (binding) {
@@ -264,111 +264,6 @@ void connection_notify(struct connection *connection, struct lane_ends *ends)
         control_send(connection->link.socket, &bell, sizeof bell, NULL, 0);
 }
 
-/* ---- lanes ------------------------------------------------------------------------------------------------ */
-
-/* first: 0, or 1 where lane 0 will not do, which has no bell. */
-static int take_number(struct connection *connection, struct lane_ends *ends, int first)
-{
-        for (int i = first; i < SHM_LANES; i++) {
-                if (connection->lane_used[i])
-                        continue;
-                connection->lane_used[i] = true;
-                connection->opening[i] = i ? ends : NULL;
-                return i;
-        }
-        return error_set(-EBUSY, "all %d lanes to %s are in use", SHM_LANES, connection->path.sun_path);
-}
-
-static int await_half(struct connection *connection, uint32_t number, uint64_t deadline_ns)
-{
-        for (;;) {
-                pthread_mutex_lock(&connection->control);
-                drain_locked(connection);
-                bool there = !connection->opening[number];
-                pthread_mutex_unlock(&connection->control);
-                if (there)
-                        return 0;
-                if (!alive(connection))
-                        return error_set(-EPIPE, "the server at %s is gone", connection->path.sun_path);
-                if (deadline_passed(deadline_ns))
-                        return error_set(-ETIMEDOUT, "%s does not answer; is the server stopped or overloaded?",
-                                         connection->path.sun_path);
-                /* Another thread may take the answer off the socket, so this one looks again soon in any case. */
-                struct pollfd ready = { .fd = connection->link.socket, .events = POLLIN };
-                poll(&ready, 1, deadline_left_ms(deadline_ns, ATTACH_POLL_MS));
-        }
-}
-
-static int open_further_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns)
-{
-        int fd = link_lane_init(&connection->link, ends, ends->number, connection->options.ring_bytes);
-        if (fd < 0)
-                return fd;
-        struct shm_new_lane message = {
-                .kind = SHM_LANE, .lane = ends->number, .ring_bytes = ends->ring_bytes, .has_bell = bell_fd >= 0
-        };
-        int fds[2] = { fd, bell_fd };
-        int error = control_send_wait(connection->link.socket, &message, sizeof message, fds, bell_fd >= 0 ? 2 : 1,
-                                      deadline_ns);
-        close(fd);
-        if (error < 0)
-                return error_set(error, "cannot open a lane to %s: %s", connection->path.sun_path, strerror(-error));
-        return await_half(connection, ends->number, deadline_ns);
-}
-
-int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns)
-{
-        pthread_mutex_lock(&connection->control);
-        int number = take_number(connection, ends, bell_fd >= 0);
-        pthread_mutex_unlock(&connection->control);
-        if (number < 0)
-                return number;
-        if (number == 0) {
-                link_lane0(&connection->link, ends);
-                return 0;
-        }
-        ends->number = (uint32_t)number;
-        int error = open_further_lane(connection, ends, bell_fd, deadline_ns);
-        if (error < 0) {
-                /* The number stays taken: the server may still answer. */
-                pthread_mutex_lock(&connection->control);
-                connection->opening[number] = NULL;
-                pthread_mutex_unlock(&connection->control);
-                link_lane_deinit(ends);
-        }
-        return error;
-}
-
-void connection_close_lane(struct connection *connection, struct lane_ends *ends)
-{
-        if (connection->fork_generation == fork_generation())
-                link_lane_deinit(ends);
-}
-
-static int lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **out)
-{
-        struct lane *lane = aligned_alloc(SHM_LINE, (sizeof *lane + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
-        if (!lane)
-                return error_set(-ENOMEM, "cannot open a lane: out of memory");
-        memset(lane, 0, sizeof *lane);
-        int error = connection_open_lane(connection, &lane->ends, -1, deadline_ns);
-        if (error < 0) {
-                free(lane);
-                return error;
-        }
-        spin_init(&lane->spin, connection->options.no_spin ? 0 : connection->options.spin_us * UINT64_C(1000));
-        lane->connection = shm_ref(connection);
-        *out = lane;
-        return 0;
-}
-
-static void lane_close(struct lane *lane)
-{
-        connection_close_lane(lane->connection, &lane->ends);
-        shm_unref(lane->connection);
-        free(lane);
-}
-
 /* ---- methods ---------------------------------------------------------------------------------------------- */
 
 static int32_t find_method(const struct connection *connection, uint64_t hash)
@@ -443,8 +338,8 @@ const struct transport shm_transport = {
         .ref = shm_ref,
         .unref = shm_unref,
         .alive = alive,
-        .lane_open = lane_open,
-        .lane_close = lane_close,
+        .lane_open = shm_lane_open,
+        .lane_close = shm_lane_close,
         .call = shm_call,
         .async_open = shm_async_open,
         .async_start = shm_async_start,

@@ -33,6 +33,7 @@ struct connection {
         pthread_mutex_t control; /* receiving on the socket, and what follows */
         bool lane_used[SHM_LANES];
         struct lane_ends *opening[SHM_LANES]; /* waits for the server's half */
+        struct kept_lane *kept[SHM_LANES];    /* nobody waits for them just now */
 };
 
 /* One calling thread's lane. */
@@ -49,10 +50,13 @@ void connection_drain(struct connection *connection);
 /* The server broke the protocol or died: every caller is told. Any thread. */
 void connection_kill(struct connection *connection, const char *why);
 
-/* A free lane number; negative errno with the reason set. Then open: makes both halves. bell_fd: for the server to ring, or
- * -1 (its caller keeps it). */
-int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell_fd, uint64_t deadline_ns);
+/* Opens a lane, both halves. bell: a socket pair, for the server to ring [1] where the client polls [0], or NULL; [0] may be
+ * another one afterwards, and is -1 after a failure that still needs it. 0, or a negative errno with the reason set. */
+int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell[2], uint64_t deadline_ns);
 void connection_close_lane(struct connection *connection, struct lane_ends *ends);
+
+/* Frees the lanes that were kept; with the connection. */
+void connection_free_lanes(struct connection *connection);
 
 /* How calls of this method travel; NULL when out of memory. */
 const struct binding *connection_bind(struct connection *connection, const baton_method *method);
@@ -81,6 +85,8 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
 
 /* ---- entries of the transport table ----------------------------------------------------------------------- */
 
+int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **lane);
+void shm_lane_close(struct lane *lane);
 void shm_call(struct lane *lane, struct client_call *call);
 int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
                    void *context, struct async_lane **lane);

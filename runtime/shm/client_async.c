@@ -306,10 +306,11 @@ static int open_ends(struct async_lane *lane, uint64_t deadline_ns)
         int bell[2];
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bell) < 0)
                 return error_set(-errno, "cannot make a socket pair: %s; see ulimit -n", strerror(errno));
-        int error = connection_open_lane(lane->connection, &lane->ends, bell[1], deadline_ns);
+        int error = connection_open_lane(lane->connection, &lane->ends, bell, deadline_ns);
         close(bell[1]);
         if (error < 0) {
-                close(bell[0]);
+                if (bell[0] >= 0)
+                        close(bell[0]);
                 return error;
         }
         lane->bell = (struct loop_source){ .fd = bell[0], .ready = on_bell };
