@@ -1,4 +1,4 @@
-/* crash_server ADDRESS [workers N] [nofile N] [handshake MS] [log FILE]: the server that the crash and hostile tests misuse. */
+/* crash_server ADDRESS [workers N] [nofile N] [handshake MS] [heap MIB] [log FILE]: the server that the crash and hostile tests misuse. */
 #include "peer.baton.h"
 #include <baton/baton.h>
 #include <errno.h>
@@ -38,10 +38,17 @@ static void echo(baton_call *call, const Test__Blob *request, void *context)
         peer_echo_reply(call, request);
 }
 
+static void sleep_ms(uint64_t ms)
+{
+        struct timespec time = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+        nanosleep(&time, NULL);
+}
+
 static void make(baton_call *call, const Test__Amount *request, void *context)
 {
         (void)context;
         begun++;
+        sleep_ms(request->nap_ms);
         Test__Blob reply = TEST__BLOB__INIT;
         uint8_t *data = baton_call_alloc(call, request->n);
         if (!data) {
@@ -87,8 +94,7 @@ static void nap(baton_call *call, const Test__Amount *request, void *context)
 {
         (void)context;
         begun++;
-        struct timespec time = { .tv_sec = (time_t)(request->n / 1000), .tv_nsec = (long)(request->n % 1000) * 1000000 };
-        nanosleep(&time, NULL);
+        sleep_ms(request->n);
         Test__Blob reply = TEST__BLOB__INIT;
         peer_nap_reply(call, &reply);
 }
@@ -131,6 +137,8 @@ static void read_options(char **at, baton_server_options *options)
                         options->workers = n;
                 else if (!strcmp(at[0], "handshake"))
                         options->handshake_timeout_ms = n;
+                else if (!strcmp(at[0], "heap"))
+                        options->max_heap_bytes = (size_t)n << 20;
                 else if (!strcmp(at[0], "nofile"))
                         setrlimit(RLIMIT_NOFILE, &(struct rlimit){ n, n });
                 else if (!strcmp(at[0], "log"))

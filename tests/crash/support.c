@@ -273,11 +273,12 @@ struct outcome call_echo(baton_channel *channel, uint64_t number, size_t size, u
         return outcome_of(status, reply);
 }
 
-struct outcome call_make(baton_channel *channel, size_t size, uint32_t timeout_ms)
+struct outcome call_make(baton_channel *channel, size_t size, uint64_t nap_ms, uint32_t timeout_ms)
 {
         Test__Amount request = TEST__AMOUNT__INIT;
         const Test__Blob *reply = NULL;
         request.n = size;
+        request.nap_ms = nap_ms;
         baton_status status = peer_make(channel, &request, &reply, &(baton_call_options){ .timeout_ms = timeout_ms });
         return outcome_of(status, reply);
 }

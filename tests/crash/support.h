@@ -70,7 +70,7 @@ struct outcome {
 baton_channel *open_channel(const baton_channel_options *options);
 /* One call each; the reply is checked and released. timeout_ms 0: none. */
 struct outcome call_echo(baton_channel *channel, uint64_t number, size_t size, uint32_t timeout_ms);
-struct outcome call_make(baton_channel *channel, size_t size, uint32_t timeout_ms);
+struct outcome call_make(baton_channel *channel, size_t size, uint64_t nap_ms, uint32_t timeout_ms);
 struct outcome call_hold(baton_channel *channel, uint32_t timeout_ms);
 struct outcome call_nap(baton_channel *channel, uint64_t ms, uint32_t timeout_ms);
 /* What the server says; fails the test where it does not answer within 5 s. */

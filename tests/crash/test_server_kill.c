@@ -248,11 +248,11 @@ static void idle_callers(void)
         for (int i = 0; i < IDLERS; i++)
                 pthread_join(threads[i], NULL);
         for (int i = 0; i < 4; i++)
-                check(call_make(channel, 1 << 20, 5000).code == BATON_OK, "no payload");
+                check(call_make(channel, 1 << 20, 0, 5000).code == BATON_OK, "no payload");
         struct holding before = holding(0);
         end(&server, SIGKILL);
         server = start_server();
-        check(call_make(channel, 1 << 20, 5000).code == BATON_OK, "no call after the restart");
+        check(call_make(channel, 1 << 20, 0, 5000).code == BATON_OK, "no call after the restart");
         check_back(0, before, 0, 1024, "a channel whose other threads went idle, after a restart");
         baton_channel_close(channel);
         end(&server, SIGKILL);
