@@ -120,7 +120,7 @@ static void become(const char *program, const char *const *arguments, int out)
         _exit(127);
 }
 
-struct process launch(const char *program, const char *const *arguments, char line[256])
+struct process spawn(const char *program, const char *const *arguments)
 {
         char path[512];
         int out[2];
@@ -132,17 +132,22 @@ struct process launch(const char *program, const char *const *arguments, char li
         if (pid == 0)
                 become(path, arguments, out[1]);
         close(out[1]);
+        return (struct process){ .pid = pid, .out = out[0] };
+}
+
+void first_line(const struct process *process, char line[256])
+{
         size_t used = 0;
-        while (used < 255 && read(out[0], line + used, 1) == 1 && line[used] != '\n')
+        while (used < 255 && read(process->out, line + used, 1) == 1 && line[used] != '\n')
                 used++;
         line[used] = '\0';
-        return (struct process){ .pid = pid, .out = out[0] };
 }
 
 struct process start(const char *program, const char *const *arguments)
 {
         char line[256];
-        struct process process = launch(program, arguments, line);
+        struct process process = spawn(program, arguments);
+        first_line(&process, line);
         check(strcmp(line, "ready") == 0, "%s did not start: \"%s\"", program, line);
         return process;
 }

@@ -28,7 +28,7 @@ void sleep_ms(unsigned ms);
 
 /* ---- processes --------------------------------------------------------------------------------------------- */
 
-/* A helper program; dies with this process. */
+/* A helper program; dies with the thread that started it. */
 struct process {
         pid_t pid;
         int out; /* its standard output */
@@ -38,8 +38,9 @@ struct process {
 struct process start(const char *program, const char *const *arguments);
 /* The usual server at address(). */
 struct process start_server(void);
-/* As start, but returns the line that the program printed ("" when it ended without one). */
-struct process launch(const char *program, const char *const *arguments, char line[256]);
+/* The same without waiting, and the line that the program prints first ("" when it ends without one). */
+struct process spawn(const char *program, const char *const *arguments);
+void first_line(const struct process *process, char line[256]);
 /* Ends it with this signal and reaps it; its wait status. */
 int end(struct process *process, int signal_number);
 /* SIGSTOP, and waits until it stands; SIGCONT. */
