@@ -33,6 +33,7 @@ struct async_lane {
         struct loop_source bell; /* the server rings here, and its death hangs it up */
         struct loop_timer timer; /* the earliest deadline */
         struct loop_task attend; /* tells the loop of an earlier one */
+        struct loop_task join;   /* tells the loop of this lane */
         void (*lost)(void *context);
         void *lost_context;
         uint32_t entered;        /* how deep the loop is inside this lane */
@@ -136,6 +137,13 @@ static void attend(struct loop_task *task)
         lane->attend_posted = false;
         loop_timer_set(lane->loop, &lane->timer, lane->next_due_ns);
         pthread_mutex_unlock(&lane->lock);
+}
+
+/* Only the loop's thread touches its pollers, and only what the loop was told makes its fd readable. */
+static void join(struct loop_task *task)
+{
+        struct async_lane *lane = container_of(task, struct async_lane, join);
+        loop_poller_wake(lane->loop, &lane->poller);
 }
 
 /* A call with this deadline was started; the lock is held. */
@@ -332,6 +340,8 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
         lane->poller = (struct loop_poller){ .poll = poll_replies, .arm = arm, .disarm = disarm };
         lane->timer.fire = on_deadline;
         lane->attend.run = attend;
+        lane->join.run = join;
+        list_init(&lane->poller.link);
         int error = make_slots(lane, connection->options.max_in_flight);
         if (error >= 0)
                 error = open_ends(lane, deadline_ns);
@@ -345,7 +355,7 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
                 free(lane);
                 return error;
         }
-        loop_poller_add(loop, &lane->poller);
+        loop_post(loop, &lane->join);
         *out = lane;
         return 0;
 }
@@ -367,6 +377,7 @@ void shm_async_close(struct async_lane *lane)
         loop_source_remove(lane->loop, &lane->bell);
         loop_timer_set(lane->loop, &lane->timer, 0);
         loop_unpost(lane->loop, &lane->attend);
+        loop_unpost(lane->loop, &lane->join);
         uint64_t end;
         for (struct client_call *call; (call = take_due(lane, UINT64_MAX, &end));) {
                 error_set(-ECANCELED, "%s: the channel was closed", call->method->path);
