@@ -35,8 +35,10 @@ struct server_lane {
         struct loop_poller poller;
         struct loop_timer retry; /* tries to send what is parked */
         uint64_t retry_ns;
-        pthread_mutex_t lock;
+        struct loop_task attend; /* tells the loop of what another thread parked */
+        pthread_mutex_t lock;    /* the rest */
         struct list parked;
+        bool attend_posted;
         int bell_fd;      /* rings the client's loop; -1: futex */
         bool unannounced; /* read since the client was last told */
 };
@@ -107,6 +109,9 @@ int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool
 
 /* Sends what is parked as far as there is room; the lane's lock is held. True when nothing is left. */
 bool server_unpark(struct server_lane *lane);
+
+/* Sees to it that the loop sends what was parked; the lane's lock is held. Any thread. */
+void server_lane_attend(struct server_lane *lane);
 
 /* Rings the client where it sleeps; the lane's lock is held. */
 void server_lane_notify(struct server_lane *lane);

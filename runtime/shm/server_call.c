@@ -33,6 +33,7 @@ static int park(struct server_lane *lane, const struct shm_record *header, const
         parked->header = *header;
         memcpy(parked->body, body, header->size);
         list_append(&lane->parked, &parked->link);
+        server_lane_attend(lane);
         return 0;
 }
 

@@ -52,6 +52,24 @@ static void on_retry(struct loop_timer *timer)
         flush(container_of(timer, struct server_lane, retry));
 }
 
+static void attend(struct loop_task *task)
+{
+        struct server_lane *lane = container_of(task, struct server_lane, attend);
+        pthread_mutex_lock(&lane->lock);
+        lane->attend_posted = false;
+        pthread_mutex_unlock(&lane->lock);
+        flush(lane);
+}
+
+void server_lane_attend(struct server_lane *lane)
+{
+        /* The loop itself looks at what is parked before it sleeps. */
+        if (lane->attend_posted || loop_is_current(lane->connection->loop))
+                return;
+        lane->attend_posted = true;
+        loop_post(lane->connection->loop, &lane->attend);
+}
+
 static int poll_requests(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
@@ -110,6 +128,7 @@ struct server_lane *server_lane_new(struct server_connection *connection, int be
         lane->poller = (struct loop_poller){ .poll = poll_requests, .arm = arm, .disarm = disarm };
         list_init(&lane->poller.link); /* it may be stopped without having been started */
         lane->retry.fire = on_retry;
+        lane->attend.run = attend;
         pthread_mutex_init(&lane->lock, NULL);
         list_init(&lane->parked);
         return lane;
@@ -130,6 +149,8 @@ void server_lane_stop(struct server_lane *lane)
                 close(lane->bell_fd);
         lane->bell_fd = -1;
         pthread_mutex_unlock(&lane->lock);
+        /* Whoever saw the connection open has let go of the lock: nothing is posted from now on. */
+        loop_unpost(lane->connection->loop, &lane->attend);
 }
 
 void server_lane_free(struct server_lane *lane)
