@@ -108,6 +108,9 @@ static int start(baton_channel *channel, struct channel_loop *entry, struct repl
                 end_early(box);
         else if (started < 0)
                 reply_drop(box);
+        /* What is wrong with the request is told in words. */
+        if (started == -EILSEQ || started == -ENODATA || started == -ELOOP)
+                return -EINVAL;
         return started < 0 ? started : 0;
 }
 
