@@ -273,7 +273,9 @@ int control_receive(int socket_fd, struct control_message *message)
         if (fits && n_received <= 2 && !(header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
                 return 1;
         control_discard(message);
-        return -EPROTO;
+        return error_set(-EPROTO, header.msg_flags & MSG_CTRUNC
+                                          ? "a message came without its file descriptors; is this process out of them (ulimit -n)?"
+                                          : "a message came that no Baton peer sends");
 }
 
 int control_take(struct control_message *message, int index)

@@ -187,7 +187,8 @@ static int open_lane(struct server_connection *connection, struct control_messag
 static int handle(struct server_connection *connection, struct control_message *message)
 {
         if (!connection->established)
-                return message->kind == SHM_HELLO ? establish(connection, message) : -EPROTO;
+                return message->kind == SHM_HELLO ? establish(connection, message)
+                                                  : error_set(-EPROTO, "it did not begin with a greeting");
         switch (message->kind) {
         case SHM_BELL:
                 if (message->bell.lane >= SHM_LANES || !connection->lanes[message->bell.lane])
@@ -208,6 +209,8 @@ int server_connection_drain(struct server_connection *connection)
         struct control_message message;
         for (int i = 0; i < MESSAGES_AT_ONCE; i++) {
                 int n = control_receive(connection->shared.socket, &message);
+                if (n == -EPROTO && !connection->established)
+                        server_refuse(connection->shared.socket, BATON_UNAVAILABLE, baton_error());
                 if (n <= 0)
                         return n;
                 int error = handle(connection, &message);
