@@ -1,5 +1,6 @@
 #include "shm/ring.h"
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 static uint64_t lines_of(size_t body)
@@ -71,7 +72,7 @@ static void publish(struct ring_producer *ring, const struct shm_record *header,
 {
         struct shm_record *record = producer_at(ring, ring->tail);
         /* The next mark must read as "nothing yet" before this record can be seen: the line holds bytes of an old lap. */
-        atomic_store_explicit(&producer_at(ring, ring->tail + lines)->mark, 0, memory_order_relaxed);
+        atomic_store_explicit(&producer_at(ring, ring->tail + lines)->mark, 0, memory_order_relaxed); /* P0 */
         memcpy((uint8_t *)record + sizeof record->mark, (const uint8_t *)header + sizeof header->mark,
                sizeof *header - sizeof header->mark);
         atomic_store_explicit(&record->mark, ring->tail + 1, memory_order_release); /* P1 */
@@ -115,7 +116,9 @@ int ring_peek(struct ring_consumer *ring, struct ring_record *out)
                        sizeof header - sizeof header.mark);
                 __asm__ __volatile__("" ::: "memory"); /* from here on only the copy is read */
                 uint64_t lines = lines_of(header.size);
-                if (lines > ring->n_lines - line)
+                bool pad = header.kind == SHM_PAD;
+                /* A pad ends with the ring and does not fill it: so one peek meets one at most, whatever the peer writes. */
+                if (lines > ring->n_lines - line || (pad && (lines != ring->n_lines - line || !line)))
                         return -EPROTO;
                 *out = (struct ring_record){ .body = (const uint8_t *)(record + 1),
                                              .size = header.size,
@@ -125,7 +128,7 @@ int ring_peek(struct ring_consumer *ring, struct ring_record *out)
                                              .call = header.call,
                                              .deadline_ns = header.deadline_ns,
                                              .next = ring->head + lines };
-                if (header.kind != SHM_PAD)
+                if (!pad)
                         return 1;
                 ring_advance(ring, out);
         }

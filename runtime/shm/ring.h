@@ -5,9 +5,10 @@
  * shm_record and is contiguous; a pad record fills what is left at the end. The consumer polls the mark of the next record
  * only, so a small record costs one transfer of each of its lines.
  *
- * Proof of the order (labels stand at the operations in ring.c):
+ * Proof of the order (labels stand at the operations in ring.c; tests/model checks it: ring.pml, and ring.c itself in all
+ * interleavings):
  *   P1 publish: store-release of mark p+1   pairs with  C1 peek: load-acquire of the mark. Whoever sees the mark sees the body
- *      and the cleared mark of the next line, so the next peek cannot take an old lap's bytes for a record.
+ *      and the cleared mark of the next line (P0), so the next peek cannot take an old lap's bytes for a record.
  *   C2 advance: store-release of consumed   pairs with  P2 reserve: load-acquire of consumed. Whoever sees the position may
  *      overwrite the lines: the consumer's reads of them are over.
  *
