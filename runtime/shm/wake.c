@@ -17,18 +17,13 @@ enum {
 #define SYS_futex_waitv 449
 #endif
 
-static void full_fence(void)
-{
-        atomic_thread_fence(memory_order_seq_cst);
-}
-
 void wake_arm(struct waker *waker)
 {
-        waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_acquire); /* S1 */
+        waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_relaxed); /* S1 */
         if (!++waker->sleep)
                 waker->sleep = 1;
-        atomic_store_explicit(&waker->mine->asleep, waker->sleep, memory_order_release); /* S2 */
-        full_fence();                                                                    /* S3 */
+        atomic_store_explicit(&waker->mine->asleep, waker->sleep, memory_order_relaxed); /* S2 */
+        atomic_thread_fence(memory_order_seq_cst);                                       /* S3 */
 }
 
 void wake_disarm(struct waker *waker)
@@ -65,7 +60,7 @@ void wake_also(_Atomic uint32_t *also)
 
 bool wake_wanted(struct waker *waker)
 {
-        full_fence();                                                                            /* W2 */
+        atomic_thread_fence(memory_order_seq_cst);                                          /* W2 */
         uint32_t asleep = atomic_load_explicit(&waker->peer->asleep, memory_order_relaxed); /* W3 */
         if (!asleep || asleep == waker->rung)
                 return false;
@@ -76,6 +71,6 @@ bool wake_wanted(struct waker *waker)
 void wake_ring(struct waker *waker)
 {
         uint32_t bell = atomic_load_explicit(&waker->mine->bell, memory_order_relaxed);
-        atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_release); /* W4 */
+        atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_relaxed); /* W4 */
         syscall(SYS_futex, &waker->mine->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
