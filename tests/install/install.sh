@@ -105,7 +105,7 @@ pkgconfig-shared)
                 "$CC" -I. "$here/project/$program.c" ./*.baton.c ./*.pb-c.c -o "$program" \
                         $(pkg-config --cflags --libs baton) "-Wl,-rpath,$prefix/$LIBDIR"
         done
-        ldd server | grep -q "$prefix.*/libbaton.so.0" || fail "the server does not use the installed library"
+        [[ $(ldd server) == *"$prefix/$LIBDIR/libbaton.so.0 "* ]] || fail "the server does not use the installed library"
         converse .
         ;;
 
