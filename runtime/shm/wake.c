@@ -19,7 +19,7 @@ enum {
 
 void wake_arm(struct waker *waker)
 {
-        waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_relaxed); /* S1 */
+        waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_acquire); /* S1 */
         if (!++waker->sleep)
                 waker->sleep = 1;
         atomic_store_explicit(&waker->mine->asleep, waker->sleep, memory_order_relaxed); /* S2 */
@@ -71,6 +71,6 @@ bool wake_wanted(struct waker *waker)
 void wake_ring(struct waker *waker)
 {
         uint32_t bell = atomic_load_explicit(&waker->mine->bell, memory_order_relaxed);
-        atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_relaxed); /* W4 */
+        atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_release); /* W4 */
         syscall(SYS_futex, &waker->mine->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }

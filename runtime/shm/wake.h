@@ -7,10 +7,11 @@
  * it changes its bell word (W4) and wakes it.
  *
  * S2 < S3 < S4 and W1 < W2 < W3 with two seq_cst fences: either the sleeper's look (S4) sees W1, or the waker (W3) sees the
- * sleep (Dekker; C11 7.17.3p9-11). In the second case the bell changes after S1, so the wait ends or never starts: S1
- * stands before S3 and W4 behind W2, so that S1 cannot read W4 where S4 misses W1. The two fences are all the order
- * there is; every other operation here is relaxed. A waker rings once for each sleep number, so a slow sleeper costs one
- * system call, not one for each record. tests/model checks this: wake.pml, and wake.c itself in all interleavings.
+ * sleep (Dekker; C11 7.17.3p9-11). In the second case the bell changes after S1, so the wait ends or never starts. A waker
+ * rings once for each sleep number, so a slow sleeper costs one system call, not one for each record. Hence S1 must not read
+ * what the waker rings for the very sleep that S2 publishes: that ring may be for a change seen long ago, and no other comes.
+ * S1 acquires what W4 releases, so that S2 would then come after the W3 that has read it, which cannot be. All else is
+ * relaxed. tests/model checks this: wake.pml, and wake.c itself in all interleavings.
  *
  * The bell is a futex word in the waker's own memory, which the sleeper maps read-only; or, where the sleeper polls fds, a
  * datagram on a socket. Neither can block the waker. A futex wait is bounded: a hostile peer can requeue its sleepers.
