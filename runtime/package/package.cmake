@@ -3,6 +3,9 @@
 # Within the library calls bind at link time: no detour through the PLT, and nobody interposes our own functions.
 target_compile_options(baton_objects PRIVATE -fno-semantic-interposition)
 set_target_properties(baton_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
+if(BATON_SANITIZE STREQUAL "thread")
+        target_sources(baton_objects PRIVATE base/tsan.c)
+endif()
 
 add_library(baton SHARED)
 add_library(baton::baton ALIAS baton)
