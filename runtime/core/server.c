@@ -48,6 +48,7 @@ struct baton_server {
         size_t n_services;
         struct listening *listening;
         struct worker *workers;
+        struct worker acceptor; /* where there are several workers: a busy one must not keep clients of the others out */
         bool started; /* threads of its own serve */
         atomic_bool running;
         pthread_mutex_t lock; /* n_connections */
@@ -143,7 +144,9 @@ static int make_workers(baton_server *server)
                 if (!server->workers[i].loop)
                         return -ENOMEM;
         }
-        return 0;
+        if (options->workers > 1)
+                server->acceptor.loop = loop_new(0);
+        return options->workers == 1 || server->acceptor.loop ? 0 : -ENOMEM;
 }
 
 baton_server *baton_server_new(const baton_server_options *options)
@@ -176,14 +179,19 @@ static void unlisten_all(baton_server *server)
         }
 }
 
-/* Waits for the workers but the first. */
+static void join_thread(struct worker *worker)
+{
+        if (worker->thread)
+                pthread_join(worker->thread, NULL);
+        worker->thread = 0;
+}
+
+/* Waits for the workers but the first, and for the acceptor. */
 static void join(baton_server *server)
 {
+        join_thread(&server->acceptor);
         for (uint32_t i = 1; i < server->config.options.workers; i++)
-                if (server->workers[i].thread)
-                        pthread_join(server->workers[i].thread, NULL);
-        for (uint32_t i = 1; i < server->config.options.workers; i++)
-                server->workers[i].thread = 0;
+                join_thread(&server->workers[i]);
 }
 
 void baton_server_free(baton_server *server)
@@ -197,6 +205,7 @@ void baton_server_free(baton_server *server)
         unlisten_all(server);
         for (uint32_t i = 0; server->workers && i < server->config.options.workers; i++)
                 baton_loop_free(server->workers[i].loop);
+        baton_loop_free(server->acceptor.loop);
         pthread_mutex_destroy(&server->lock);
         free(server->workers);
         free(server->services);
@@ -292,7 +301,8 @@ int baton_server_listen(baton_server *server, const char *address)
         struct listening *listening = calloc(1, sizeof *listening);
         if (!listening)
                 return error_set(-ENOMEM, "cannot listen at %s: out of memory", address);
-        error = transport->listen(address, &server->config, &server->sink, server->workers[0].loop, &listening->listener);
+        baton_loop *loop = server->acceptor.loop ? server->acceptor.loop : server->workers[0].loop;
+        error = transport->listen(address, &server->config, &server->sink, loop, &listening->listener);
         if (error < 0) {
                 free(listening);
                 return error;
@@ -310,7 +320,16 @@ static void *work(void *argument)
         return NULL;
 }
 
-/* Starts the workers but the first. */
+static int start_thread(struct worker *worker)
+{
+        int error = worker->loop ? pthread_create(&worker->thread, NULL, work, worker) : 0;
+        if (!error)
+                return 0;
+        worker->thread = 0;
+        return error_set(-error, "cannot start a worker: %s", strerror(error));
+}
+
+/* Starts the acceptor, and the workers but the first. */
 static int begin(baton_server *server)
 {
         if (!server)
@@ -319,16 +338,15 @@ static int begin(baton_server *server)
                 return error_set(-EINVAL, "cannot serve: the server does not listen; call baton_server_listen first");
         if (atomic_exchange(&server->running, true))
                 return error_set(-EALREADY, "cannot serve: the server runs already");
-        for (uint32_t i = 1; i < server->config.options.workers; i++) {
-                int error = pthread_create(&server->workers[i].thread, NULL, work, &server->workers[i]);
-                if (!error)
-                        continue;
-                baton_server_stop(server);
-                join(server);
-                atomic_store(&server->running, false);
-                return error_set(-error, "cannot start worker %u: %s", i, strerror(error));
-        }
-        return 0;
+        int error = start_thread(&server->acceptor);
+        for (uint32_t i = 1; !error && i < server->config.options.workers; i++)
+                error = start_thread(&server->workers[i]);
+        if (!error)
+                return 0;
+        baton_server_stop(server);
+        join(server);
+        atomic_store(&server->running, false);
+        return error;
 }
 
 /* Serves as the first worker; when it is stopped, every client is told. */
@@ -374,4 +392,6 @@ void baton_server_stop(baton_server *server)
 {
         for (uint32_t i = 0; server && i < server->config.options.workers; i++)
                 baton_loop_stop(server->workers[i].loop);
+        if (server && server->acceptor.loop)
+                baton_loop_stop(server->acceptor.loop);
 }

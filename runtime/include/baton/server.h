@@ -27,7 +27,7 @@ typedef struct baton_server_options {
         uint32_t spin_us;         /* how long an idle worker polls at most before it sleeps, microseconds; 0: 50 */
         bool no_spin;             /* sleep at once when idle */
         uint32_t handshake_timeout_ms; /* a client that has not introduced itself by then is dropped; 0: 1000 */
-        /* Decides who may connect; NULL: processes of this process' effective uid, and root. Called on a worker. */
+        /* Decides who may connect; NULL: processes of this process' effective uid, and root. Called on a thread of the server. */
         bool (*authorize)(const baton_peer *peer, void *context);
         void *authorize_context;
 } baton_server_options;
@@ -39,7 +39,7 @@ baton_server *baton_server_new(const baton_server_options *options);
  * -EADDRINUSE when a living server has it; a socket file left by a dead one is replaced. Several listeners are fine. */
 int baton_server_listen(baton_server *server, const char *address);
 
-/* Serves on the calling thread (and workers − 1 more) until baton_server_stop. Returns 0 or a negative errno. */
+/* Serves on the calling thread (and workers − 1 more, and where that is any, one that accepts) until baton_server_stop. Returns 0 or a negative errno. */
 int baton_server_run(baton_server *server);
 
 /* Serves on threads of its own and returns at once: 0, or a negative errno. */
