@@ -79,7 +79,7 @@ const char *place(void)
 
 const char *address(void)
 {
-        static char text[128];
+        static _Thread_local char text[128];
         snprintf(text, sizeof text, "shm:%s/socket", place());
         return text;
 }
