@@ -38,6 +38,7 @@ struct server_lane {
         struct loop_task attend; /* tells the loop of what another thread parked */
         pthread_mutex_t lock;    /* the rest */
         struct list parked;
+        _Atomic uint32_t n_parked; /* changed under the lock */
         bool attend_posted;
         int bell_fd;      /* rings the client's loop; -1: futex */
         bool unannounced; /* read since the client was last told */
@@ -106,6 +107,9 @@ int server_call_begin(struct server_lane *lane, const struct ring_record *record
 
 /* Sends, or else parks, a failure. */
 int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool not_run, const char *text);
+
+/* Ends the connection of a client that broke the protocol; the lane's lock is held. Any thread: its loop closes it. */
+void server_lane_condemn(struct server_lane *lane);
 
 /* Sends what is parked as far as there is room; the lane's lock is held. True when nothing is left. */
 bool server_unpark(struct server_lane *lane);

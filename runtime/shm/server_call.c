@@ -33,6 +33,7 @@ static int park(struct server_lane *lane, const struct shm_record *header, const
         parked->header = *header;
         memcpy(parked->body, body, header->size);
         list_append(&lane->parked, &parked->link);
+        lane->n_parked++;
         server_lane_attend(lane);
         return 0;
 }
@@ -41,9 +42,13 @@ bool server_unpark(struct server_lane *lane)
 {
         while (!list_empty(&lane->parked)) {
                 struct parked *parked = container_of(lane->parked.next, struct parked, link);
-                if (message_send_bytes(&lane->ends, &parked->header, parked->body) < 0)
+                int error = message_send_bytes(&lane->ends, &parked->header, parked->body);
+                if (error == -EPROTO)
+                        server_lane_condemn(lane);
+                if (error < 0)
                         return false;
                 list_remove(&parked->link);
+                lane->n_parked--;
                 free(parked);
         }
         return true;
@@ -57,7 +62,10 @@ static int send_failure(struct server_lane *lane, struct shm_record *header, con
         if (error == -EAGAIN)
                 error = park(lane, header, text);
         server_lane_notify(lane);
-        return error;
+        if (error != -EPROTO)
+                return error;
+        server_lane_condemn(lane);
+        return gone();
 }
 
 int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool not_run, const char *text)
@@ -92,7 +100,10 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
         }
         if (error >= 0)
                 server_lane_notify(lane);
-        return error == -EPROTO ? gone() : error;
+        if (error != -EPROTO)
+                return error;
+        server_lane_condemn(lane);
+        return gone();
 }
 
 static int reply(struct baton_call *call, const ProtobufCMessage *message)

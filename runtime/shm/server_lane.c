@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
+#include "base/error.h"
 #include "shm/server.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 enum {
         BATCH = 16, /* requests of one lane before the next lane's turn */
+        PARKED_MOST = SHM_LOANS / 2, /* replies that wait, before no more requests are taken; each may need a loan */
         RETRY_LEAST_NS = 1000000,
         RETRY_MOST_NS = 64000000,
 };
@@ -15,6 +17,12 @@ enum {
 static struct server_lane *lane_of(struct loop_poller *poller)
 {
         return container_of(poller, struct server_lane, poller);
+}
+
+/* Its client does not read replies, so it gets no more of them: its requests wait in the ring. */
+static bool stalled(const struct server_lane *lane)
+{
+        return atomic_load_explicit(&lane->n_parked, memory_order_relaxed) >= PARKED_MOST;
 }
 
 void server_lane_notify(struct server_lane *lane)
@@ -27,6 +35,15 @@ void server_lane_notify(struct server_lane *lane)
                 wake_ring(&lane->ends.waker);
         else
                 send(lane->bell_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void server_lane_condemn(struct server_lane *lane)
+{
+        struct server_connection *connection = lane->connection;
+        if (atomic_exchange_explicit(&connection->closed, true, memory_order_acq_rel))
+                return;
+        log_line(BATON_LOG_WARNING, "dropping the client with pid %d: its read position is impossible", (int)connection->peer.pid);
+        shutdown(connection->shared.socket, SHUT_RDWR);
 }
 
 /* Sends what is parked. The client's loop drains its ring before long, so there is no bell for it; a client that does not is
@@ -45,6 +62,8 @@ static void flush(struct server_lane *lane)
         if (lane->retry_ns > RETRY_MOST_NS)
                 lane->retry_ns = RETRY_MOST_NS;
         loop_timer_set(lane->connection->loop, &lane->retry, done ? 0 : clock_now_ns() + lane->retry_ns);
+        if (progress && !stalled(lane) && ring_ready(&lane->ends.in))
+                loop_poller_wake(lane->connection->loop, &lane->poller);
 }
 
 static void on_retry(struct loop_timer *timer)
@@ -70,15 +89,27 @@ void server_lane_attend(struct server_lane *lane)
         loop_post(lane->connection->loop, &lane->attend);
 }
 
+/* Whether there is an end to being stalled. */
+static bool try_unpark(struct server_lane *lane)
+{
+        pthread_mutex_lock(&lane->lock);
+        uint32_t before = lane->n_parked;
+        server_unpark(lane);
+        if (lane->n_parked != before)
+                server_lane_notify(lane);
+        pthread_mutex_unlock(&lane->lock);
+        return !stalled(lane);
+}
+
 static int poll_requests(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
         struct server_connection *connection = lane->connection;
         int handled = 0, n = 1;
-        if (!ring_ready(&lane->ends.in))
+        if (!ring_ready(&lane->ends.in) || (stalled(lane) && !try_unpark(lane)))
                 return 0;
         server_connection_ref(connection);
-        while (handled < BATCH && n > 0 && connection->listener) {
+        while (handled < BATCH && n > 0 && connection->listener && !stalled(lane)) {
                 struct ring_record record;
                 n = ring_peek(&lane->ends.in, &record);
                 if (n <= 0)
@@ -111,7 +142,7 @@ static bool arm(struct loop_poller *poller)
         pthread_mutex_unlock(&lane->lock);
         if (parked && !lane->retry.due_ns)
                 flush(lane);
-        return ring_ready(&lane->ends.in);
+        return ring_ready(&lane->ends.in) && !stalled(lane);
 }
 
 static void disarm(struct loop_poller *poller)
