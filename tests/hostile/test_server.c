@@ -1,0 +1,408 @@
+/*
+ * Servers that lie, against an honest client of this process. Each scenario is a thread that plays the server by hand; the
+ * client's call must end with a status by its deadline, and the client must live.
+ */
+#include "attacker.h"
+#include "base/hash.h"
+#include "codec/layout.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { DEADLINE_MS = 150, LATE_MS = 100, CLIENT_RING = 32 << 10, RANDOM_SERVERS = 150 };
+
+/* What the server does differently; each function may be NULL for the honest behaviour. */
+struct lie {
+        const char *what;
+        void (*welcome)(struct shm_hello *welcome);             /* spoils the welcome */
+        void (*methods)(struct shm_method *methods, uint32_t *n); /* spoils the table */
+        int (*memory)(void);                                    /* makes the base region's fd */
+        void (*serve)(struct attacker *self, const struct shm_record *request); /* answers the first request */
+        bool mute;                                              /* no wake-ups */
+        int n_fds;                                              /* with the welcome; 0: two */
+};
+
+static int listener;
+static const struct lie *lie;
+static uint32_t seed;
+
+/* ---- the server's side --------------------------------------------------------------------------------------- */
+
+static void listen_at_address(void)
+{
+        struct sockaddr_un path = { .sun_family = AF_UNIX };
+        strcpy(path.sun_path, socket_path());
+        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        check(bind(listener, (struct sockaddr *)&path, sizeof path) == 0 && listen(listener, 64) == 0, "listen: %s",
+              strerror(errno));
+}
+
+static int receive_hello(int socket)
+{
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr align;
+        } buffer;
+        struct shm_hello hello;
+        int fd = -1;
+        struct iovec part = { .iov_base = &hello, .iov_len = sizeof hello };
+        struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer };
+        check(recvmsg(socket, &header, MSG_CMSG_CLOEXEC) == sizeof hello && CMSG_FIRSTHDR(&header), "no greeting");
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fd);
+        check(hello.ring_bytes == CLIENT_RING, "the client's ring has %u bytes", hello.ring_bytes);
+        return fd;
+}
+
+/* The honest table: Echo, with its layouts. */
+static int make_methods(uint32_t *n)
+{
+        struct shm_method methods[64] = { { .path_hash = hash_string("/test.Peer/Echo"),
+                                            .input_layout = layout_hash(&test__blob__descriptor),
+                                            .output_layout = layout_hash(&test__blob__descriptor) } };
+        *n = 1;
+        if (lie->methods)
+                lie->methods(methods, n);
+        int fd = memfd_create("methods", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        uint32_t written = *n < 64 ? *n : 64;
+        check(write(fd, methods, written * sizeof *methods) == (ssize_t)(written * sizeof *methods), "methods");
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+        return fd;
+}
+
+static void send_welcome(struct attacker *self)
+{
+        int fds[2];
+        struct shm_hello welcome = greeting();
+        welcome.kind = SHM_WELCOME;
+        welcome.ring_bytes = CLIENT_RING;
+        fds[0] = lie->memory ? lie->memory() : make_memory(base_bytes(CLIENT_RING), true, SEALED, (void **)&self->mine);
+        fds[1] = make_methods(&welcome.n_methods);
+        if (lie->welcome)
+                lie->welcome(&welcome);
+        post(self->socket, &welcome, sizeof welcome, fds, lie->n_fds ? lie->n_fds - 1 : 2);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+static void await_request(struct attacker *self, struct shm_record *request)
+{
+        const struct shm_record *at = (const struct shm_record *)self->theirs->lane0.ring[0].bytes;
+        struct pollfd end = { .fd = self->socket, .events = POLLRDHUP };
+        while (atomic_load_explicit(&at->mark, memory_order_acquire) != 1) {
+                poll(&end, 1, 1);
+                if (end.revents & (POLLRDHUP | POLLHUP))
+                        return;
+        }
+        memcpy(request, at, sizeof *request);
+        lie->serve(self, request);
+}
+
+/* Serves one connection, and stays until the client hangs up or the scenario is over. */
+static void *play_server(void *unused)
+{
+        struct attacker self = { .socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC) };
+        struct shm_record request = { 0 };
+        /* A client that tries again finds nobody. */
+        close(listener);
+        unlink(socket_path());
+        int fd = receive_hello(self.socket);
+        self.theirs = mmap(NULL, base_bytes(CLIENT_RING), PROT_READ, MAP_SHARED, fd, 0);
+        close(fd);
+        send_welcome(&self);
+        if (lie->serve && self.mine)
+                await_request(&self, &request);
+        hung_up(self.socket, 5000);
+        close(self.socket);
+        munmap((void *)self.theirs, base_bytes(CLIENT_RING));
+        if (self.mine)
+                munmap(self.mine, base_bytes(CLIENT_RING));
+        if (self.heap)
+                munmap(self.heap, SHM_SEGMENT_LEAST);
+        return unused;
+}
+
+/* ---- the client's side --------------------------------------------------------------------------------------- */
+
+static int n_lies;
+
+static void suffer(const struct lie *scenario)
+{
+        pthread_t thread;
+        lie = scenario;
+        listen_at_address();
+        pthread_create(&thread, NULL, play_server, NULL);
+        baton_channel *channel = open_channel(&(baton_channel_options){ .max_message_bytes = 1 << 20 });
+        Test__Blob request = TEST__BLOB__INIT;
+        const Test__Blob *reply = NULL;
+        uint64_t start = now_ns();
+        baton_status status = peer_echo(channel, &request, &reply, &(baton_call_options){ .timeout_ms = DEADLINE_MS });
+        double took = (double)(now_ns() - start) / 1e6;
+        if (getenv("VERBOSE")) say("%s: %s after %.1f ms: %s", lie->what, baton_code_name(status.code), took, status.message);
+        check(took < DEADLINE_MS + LATE_MS, "%s: the call ended after %.0f ms", lie->what, took);
+        check(status.code != BATON_OK || lie->serve, "%s: the call succeeded", lie->what);
+        check((status.code == BATON_OK) == !status.message[0], "%s: %s without a text", lie->what, baton_code_name(status.code));
+        /* Whatever came can be read. */
+        volatile uint8_t sum = 0;
+        for (size_t i = 0; status.code == BATON_OK && i < reply->data.len; i++)
+                sum += reply->data.data[i];
+        baton_release(reply);
+        baton_channel_close(channel);
+        pthread_join(thread, NULL);
+        n_lies++;
+}
+
+/* ---- lies of the handshake ------------------------------------------------------------------------------------ */
+
+static void wrong_kind(struct shm_hello *welcome) { welcome->kind = SHM_LANE; }
+static void no_kind(struct shm_hello *welcome) { welcome->kind = 0; }
+static void wrong_magic(struct shm_hello *welcome) { welcome->magic ^= 1; }
+static void wrong_version(struct shm_hello *welcome) { welcome->version = 99; }
+static void vast_heap(struct shm_hello *welcome) { welcome->heap_max = UINT64_MAX; }
+static void no_heap(struct shm_hello *welcome) { welcome->heap_max = 0; }
+static void million_methods(struct shm_hello *welcome) { welcome->n_methods = 1 << 20; }
+static void billion_methods(struct shm_hello *welcome) { welcome->n_methods = UINT32_MAX; }
+
+static void wrong_layouts(struct shm_method *methods, uint32_t *n)
+{
+        methods[0].input_layout++;
+        *n = 1;
+}
+
+static void unsorted(struct shm_method *methods, uint32_t *n)
+{
+        for (*n = 0; *n < 64; ++*n)
+                methods[*n] = (struct shm_method){ .path_hash = UINT64_MAX - *n };
+}
+
+static void no_methods(struct shm_method *methods, uint32_t *n)
+{
+        (void)methods;
+        *n = 0;
+}
+
+static int unsealed(void) { return make_memory(base_bytes(CLIENT_RING), true, UNSEALED, NULL); }
+static int small(void) { return make_memory(4096, true, SEALED, NULL); }
+static int sparse(void) { return make_memory(base_bytes(CLIENT_RING), false, SEALED, NULL); }
+static int a_file(void) { return open("/proc/self/exe", O_RDONLY | O_CLOEXEC); }
+
+/* ---- lies in replies ------------------------------------------------------------------------------------------ */
+
+static void wake_client(struct attacker *self)
+{
+        atomic_fetch_add(&self->mine->lane0.bell, 1);
+        syscall(SYS_futex, &self->mine->lane0.bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static void put(struct attacker *self, struct shm_record header, const void *body, size_t size)
+{
+        uint64_t lines = (sizeof header + size + SHM_LINE - 1) / SHM_LINE;
+        struct shm_line *ring = self->mine->lane0.ring;
+        uint8_t *at = ring[self->tail].bytes;
+        if (size)
+                memcpy(at + sizeof header, body, size);
+        memcpy(at + 8, (uint8_t *)&header + 8, sizeof header - 8);
+        atomic_store_explicit(&((struct shm_record *)at)->mark, self->tail + 1, memory_order_release);
+        self->tail += lines;
+        if (!lie->mute)
+                wake_client(self);
+}
+
+static struct shm_record reply_to(const struct shm_record *request, uint8_t flags, uint32_t size)
+{
+        return (struct shm_record){ .kind = SHM_REPLY, .call = request->call, .flags = flags, .size = size };
+}
+
+static void silence(struct attacker *self, const struct shm_record *request)
+{
+        (void)self;
+        (void)request;
+}
+
+static void others_replies(struct attacker *self, const struct shm_record *request)
+{
+        for (uint64_t i = 1; i < 100; i++) {
+                struct shm_record header = reply_to(request, 0, 0);
+                header.call += i;
+                put(self, header, "", 0);
+        }
+}
+
+static void a_request(struct attacker *self, const struct shm_record *request)
+{
+        struct shm_record header = reply_to(request, 0, 0);
+        header.kind = SHM_REQUEST;
+        put(self, header, "", 0);
+}
+
+static void impossible_size(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, 0, UINT32_MAX), "", 0);
+}
+
+static void over_the_end(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, 0, CLIENT_RING), "", 0);
+}
+
+static void cut_short(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, SHM_GRAPH, 16), (uint64_t[]){ 0, 0 }, 16);
+}
+
+static void no_loan(struct attacker *self, const struct shm_record *request)
+{
+        announce_heap(self);
+        put(self, reply_to(request, SHM_GRAPH, 24), (uint64_t[]){ 65536, 2, 1 }, 24);
+}
+
+static void wild_loan(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, SHM_GRAPH | SHM_LOAN, 40), (uint64_t[]){ 0, 0, 1, SHM_LOANS, 0 }, 40);
+}
+
+static void unsent_segment(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, SHM_GRAPH | SHM_LOAN, 40), (uint64_t[]){ 64, 2, 1, 0, SHM_SEGMENT_LEAST }, 40);
+}
+
+static void beyond_the_heap(struct attacker *self, const struct shm_record *request)
+{
+        announce_heap(self);
+        put(self, reply_to(request, SHM_GRAPH | SHM_LOAN, 40),
+            (uint64_t[]){ 64, (uint64_t)(SHM_SEGMENT_LEAST - 63) << 2 | 2, 1, 0, SHM_SEGMENT_LEAST }, 40);
+}
+
+static void outline_beyond(struct attacker *self, const struct shm_record *request)
+{
+        announce_heap(self);
+        put(self, reply_to(request, SHM_GRAPH | SHM_OUTLINE | SHM_LOAN, 32), (uint64_t[]){ 0, UINT64_MAX, 0, SHM_SEGMENT_LEAST },
+            32);
+}
+
+static void wild_code(struct attacker *self, const struct shm_record *request)
+{
+        struct shm_record header = reply_to(request, 0, 8);
+        header.method = 0xffff;
+        put(self, header, "\xff\xfe\xfd\0abc", 8);
+}
+
+static void bad_segment(struct attacker *self, const struct shm_record *request)
+{
+        struct shm_new_segment segment = { .kind = SHM_SEGMENT, .offset = 4096, .size = SHM_SEGMENT_LEAST };
+        int fd = make_memory(SHM_SEGMENT_LEAST, true, SEALED, NULL);
+        post(self->socket, &segment, sizeof segment, &fd, 1);
+        close(fd);
+        unsent_segment(self, request);
+}
+
+static void unasked_lanes(struct attacker *self, const struct shm_record *request)
+{
+        struct shm_new_lane lane = { .kind = SHM_LANE, .ring_bytes = CLIENT_RING };
+        int fd = make_memory(half_bytes(CLIENT_RING), true, SEALED, NULL);
+        for (uint32_t i = 0; i < 70; i++) {
+                lane.lane = i;
+                post(self->socket, &lane, sizeof lane, &fd, 1);
+        }
+        close(fd);
+        unsent_segment(self, request); /* so that the client reads its socket */
+}
+
+static void stale_marks(struct attacker *self, const struct shm_record *request)
+{
+        put(self, reply_to(request, 0, 0), "", 0);
+        ((struct shm_record *)self->mine->lane0.ring[0].bytes)->mark = CLIENT_RING / SHM_LINE + 1;
+}
+
+static void wild_consumed(struct attacker *self, const struct shm_record *request)
+{
+        atomic_store(&self->mine->lane0.consumed, UINT64_MAX);
+        for (int i = 0; i < SHM_LOANS; i++)
+                atomic_store(&self->mine->returned[i], UINT64_MAX);
+        others_replies(self, request);
+}
+
+static void hang_up(struct attacker *self, const struct shm_record *request)
+{
+        (void)request;
+        shutdown(self->socket, SHUT_RDWR);
+}
+
+/* Random replies to the call, until one of them ends it. */
+static void random_replies(struct attacker *self, const struct shm_record *request)
+{
+        announce_heap(self);
+        while (self->tail + 8 < CLIENT_RING / SHM_LINE) {
+                uint64_t body[10];
+                for (size_t i = 0; i < 10; i++) {
+                        seed = seed * 1664525 + 1013904223;
+                        body[i] = seed >> 24 < 128 ? seed >> 28 : (uint64_t)seed << (seed >> 27);
+                }
+                struct shm_record header = reply_to(request, seed >> 12 & 15, 8 * (seed >> 8) % 81);
+                header.method = seed >> 16 & 1 ? 0 : seed & 31;
+                put(self, header, body, sizeof body);
+        }
+}
+
+static const struct lie lies[] = {
+        { .what = "no welcome but a lane", .welcome = wrong_kind },
+        { .what = "no kind", .welcome = no_kind },
+        { .what = "wrong magic", .welcome = wrong_magic },
+        { .what = "a version to come", .welcome = wrong_version },
+        { .what = "a vast heap", .welcome = vast_heap },
+        { .what = "a million methods that are not there", .welcome = million_methods },
+        { .what = "billions of methods", .welcome = billion_methods },
+        { .what = "no fds", .n_fds = 1 },
+        { .what = "one fd", .n_fds = 2 },
+        { .what = "an unsealed region", .memory = unsealed },
+        { .what = "a small region", .memory = small },
+        { .what = "a sparse region", .memory = sparse },
+        { .what = "a file for a region", .memory = a_file },
+        { .what = "an unsorted table", .methods = unsorted },
+        { .what = "an empty table", .methods = no_methods },
+        { .what = "wrong layouts, graph replies", .methods = wrong_layouts, .serve = cut_short },
+        { .what = "silence", .serve = silence },
+        { .what = "replies to others' calls", .serve = others_replies },
+        { .what = "a request for a reply", .serve = a_request },
+        { .what = "an impossible size", .serve = impossible_size },
+        { .what = "a record over the ring's end", .serve = over_the_end },
+        { .what = "a stream cut short", .serve = cut_short },
+        { .what = "a reference without a loan", .serve = no_loan },
+        { .what = "an impossible loan", .serve = wild_loan },
+        { .what = "a segment that was not sent", .serve = unsent_segment },
+        { .what = "no heap, but references", .welcome = no_heap, .serve = unsent_segment },
+        { .what = "a reference beyond the heap", .serve = beyond_the_heap },
+        { .what = "an outline beyond the heap", .serve = outline_beyond },
+        { .what = "an impossible code, garbage for text", .serve = wild_code },
+        { .what = "a segment with a gap", .serve = bad_segment },
+        { .what = "lanes that nobody asked for", .serve = unasked_lanes },
+        { .what = "a stream cut short, no wake-up", .serve = cut_short, .mute = true },
+        { .what = "a stale mark", .serve = stale_marks },
+        { .what = "impossible positions", .serve = wild_consumed },
+        { .what = "hanging up", .serve = hang_up },
+};
+
+int main(void)
+{
+        signal(SIGPIPE, SIG_IGN);
+        suffer(&lies[0]);
+        struct holding before = holding(0);
+        for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
+                suffer(&lies[i]);
+        const struct lie random = { .what = "random replies", .serve = random_replies };
+        for (seed = 1; n_lies < RANDOM_SERVERS; seed++)
+                suffer(&random);
+        check_back(0, before, 6, 4096, "the client after all of it");
+        say("%d hostile servers: every call ended with a status by its deadline", n_lies);
+        return 0;
+}
