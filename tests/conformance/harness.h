@@ -29,6 +29,7 @@ struct transport_case {
         void (*addresses)(const char *scratch, char listen[LONGEST_ADDRESS], char channel[LONGEST_ADDRESS]);
         bool by_reference; /* payloads are handed over without a copy */
         bool same_host;    /* the kernel vouches for the peer */
+        bool shm;          /* addresses and handshake are those of runtime/shm */
 };
 
 extern const struct transport_case transports[];

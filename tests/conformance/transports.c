@@ -19,7 +19,7 @@ static void shm_path(const char *directory, char listen[LONGEST_ADDRESS], char c
 }
 
 const struct transport_case transports[] = {
-        { .name = "shm-name", .addresses = shm_name, .by_reference = true, .same_host = true },
-        { .name = "shm-path", .addresses = shm_path, .by_reference = true, .same_host = true },
+        { .name = "shm-name", .addresses = shm_name, .by_reference = true, .same_host = true, .shm = true },
+        { .name = "shm-path", .addresses = shm_path, .by_reference = true, .same_host = true, .shm = true },
 };
 const size_t n_transports = sizeof transports / sizeof *transports;
