@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* ---- life and death --------------------------------------------------------------------------------------- */
@@ -65,8 +66,11 @@ static void on_hangup(struct watch *watch)
 
 void connection_kill(struct connection *connection, const char *why)
 {
-        if (atomic_exchange_explicit(&connection->dead, 1, memory_order_acq_rel) == 0)
+        if (atomic_exchange_explicit(&connection->dead, 1, memory_order_acq_rel) == 0) {
                 log_line(BATON_LOG_WARNING, "closing the connection to %s: %s", connection->path.sun_path, why);
+                /* The server lets go of it, and of the bells of asynchronous lanes, which so hear of it too. */
+                shutdown(connection->link.socket, SHUT_RDWR);
+        }
         wake_also(&connection->dead);
 }
 

@@ -200,6 +200,8 @@ static int poll_replies(struct loop_poller *poller)
         if (n < 0) {
                 connection_kill(lane->connection, "the server sent a malformed record");
                 handled += 1 + fail_all(lane);
+                if (!lane->closed)
+                        lane->lost(lane->lost_context);
         }
         leave(lane);
         return handled;
