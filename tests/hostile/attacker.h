@@ -13,6 +13,9 @@ struct attacker {
         int socket;
         struct shm_base *mine;        /* this side's base region, lane 0 included */
         const struct shm_base *theirs;
+        struct shm_half *half;        /* of the lane that it plays the server of; lane 0's, or another's */
+        const struct shm_half *peer_half;
+        int bell;                     /* the client's, of an asynchronous lane; 0: none */
         uint8_t *heap;                /* this side's first segment, once announced */
         uint64_t tail;                /* the line of the next record */
         uint32_t n_methods;

@@ -20,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { DEADLINE_MS = 150, LATE_MS = 100, CLIENT_RING = 32 << 10, RANDOM_SERVERS = 150 };
+enum { DEADLINE_MS = 150, LATE_MS = 100, CLIENT_RING = 32 << 10, RANDOM_SERVERS = 100 };
 
 /* What the server does differently; each function may be NULL for the honest behaviour. */
 struct lie {
@@ -34,6 +34,7 @@ struct lie {
 };
 
 static int listener;
+static bool async; /* the client makes its call on a loop */
 static const struct lie *lie;
 static uint32_t seed;
 
@@ -97,7 +98,7 @@ static void send_welcome(struct attacker *self)
 
 static void await_request(struct attacker *self, struct shm_record *request)
 {
-        const struct shm_record *at = (const struct shm_record *)self->theirs->lane0.ring[0].bytes;
+        const struct shm_record *at = (const struct shm_record *)self->peer_half->ring[0].bytes;
         struct pollfd end = { .fd = self->socket, .events = POLLRDHUP };
         while (atomic_load_explicit(&at->mark, memory_order_acquire) != 1) {
                 poll(&end, 1, 1);
@@ -106,6 +107,37 @@ static void await_request(struct attacker *self, struct shm_record *request)
         }
         memcpy(request, at, sizeof *request);
         lie->serve(self, request);
+}
+
+/* Grants the lane that the client asks for, with a bell. */
+static void grant_lane(struct attacker *self)
+{
+        union {
+                char bytes[CMSG_SPACE(2 * sizeof(int))];
+                struct cmsghdr align;
+        } buffer;
+        struct shm_new_lane lane;
+        int fds[2];
+        struct iovec part = { .iov_base = &lane, .iov_len = sizeof lane };
+        struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer };
+        if (recvmsg(self->socket, &header, MSG_CMSG_CLOEXEC) != sizeof lane)
+                return;
+        memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fds);
+        self->peer_half = mmap(NULL, half_bytes(CLIENT_RING), PROT_READ, MAP_SHARED, fds[0], 0);
+        close(fds[0]);
+        self->bell = fds[1];
+        int fd = make_memory(half_bytes(CLIENT_RING), true, SEALED, (void **)&self->half);
+        post(self->socket, &lane, sizeof lane, &fd, 1);
+        close(fd);
+}
+
+static void leave_lane(struct attacker *self)
+{
+        if (!self->bell)
+                return;
+        close(self->bell);
+        munmap(self->half, half_bytes(CLIENT_RING));
+        munmap((void *)self->peer_half, half_bytes(CLIENT_RING));
 }
 
 /* Serves one connection, and stays until the client hangs up or the scenario is over. */
@@ -120,10 +152,15 @@ static void *play_server(void *unused)
         self.theirs = mmap(NULL, base_bytes(CLIENT_RING), PROT_READ, MAP_SHARED, fd, 0);
         close(fd);
         send_welcome(&self);
+        self.half = self.mine ? &self.mine->lane0 : NULL;
+        self.peer_half = &self.theirs->lane0;
+        if (async)
+                grant_lane(&self);
         if (lie->serve && self.mine)
                 await_request(&self, &request);
         hung_up(self.socket, 5000);
         close(self.socket);
+        leave_lane(&self);
         munmap((void *)self.theirs, base_bytes(CLIENT_RING));
         if (self.mine)
                 munmap(self.mine, base_bytes(CLIENT_RING));
@@ -159,6 +196,46 @@ static void suffer(const struct lie *scenario)
         baton_release(reply);
         baton_channel_close(channel);
         pthread_join(thread, NULL);
+        n_lies++;
+}
+
+static bool ended;
+
+static void on_end(const baton_status *status, const Test__Blob *reply, void *context)
+{
+        (void)reply;
+        check(!ended, "%s: a call ended twice", lie->what);
+        check((status->code == BATON_OK) == !status->message[0], "%s: %s without a text", lie->what,
+              baton_code_name(status->code));
+        *(double *)context = (double)now_ns() / 1e6;
+        ended = true;
+}
+
+/* The same on a loop; and the next call, which finds no server, ends as well. */
+static void suffer_async(const struct lie *scenario)
+{
+        pthread_t thread;
+        lie = scenario;
+        async = true;
+        listen_at_address();
+        pthread_create(&thread, NULL, play_server, NULL);
+        baton_channel *channel = open_channel(NULL);
+        baton_loop *loop = baton_loop_new();
+        for (int i = 0; i < 2; i++) {
+                Test__Blob request = TEST__BLOB__INIT;
+                double start = (double)now_ns() / 1e6, end = 0;
+                ended = false;
+                check(peer_echo_async(channel, loop, &request, &(baton_call_options){ .timeout_ms = DEADLINE_MS }, on_end, &end) == 0,
+                      "%s: %s", lie->what, baton_error());
+                while (!ended && (double)now_ns() / 1e6 < start + 5000)
+                        baton_loop_wait(loop, 100);
+                check(ended && end - start < DEADLINE_MS + LATE_MS, "%s: the asynchronous call ended after %.0f ms", lie->what,
+                      end - start);
+        }
+        baton_channel_close(channel);
+        baton_loop_free(loop);
+        pthread_join(thread, NULL);
+        async = false;
         n_lies++;
 }
 
@@ -200,14 +277,16 @@ static int a_file(void) { return open("/proc/self/exe", O_RDONLY | O_CLOEXEC); }
 
 static void wake_client(struct attacker *self)
 {
-        atomic_fetch_add(&self->mine->lane0.bell, 1);
-        syscall(SYS_futex, &self->mine->lane0.bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        atomic_fetch_add(&self->half->bell, 1);
+        syscall(SYS_futex, &self->half->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        if (self->bell)
+                send(self->bell, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static void put(struct attacker *self, struct shm_record header, const void *body, size_t size)
 {
         uint64_t lines = (sizeof header + size + SHM_LINE - 1) / SHM_LINE;
-        struct shm_line *ring = self->mine->lane0.ring;
+        struct shm_line *ring = self->half->ring;
         uint8_t *at = ring[self->tail].bytes;
         if (size)
                 memcpy(at + sizeof header, body, size);
@@ -321,12 +400,12 @@ static void unasked_lanes(struct attacker *self, const struct shm_record *reques
 static void stale_marks(struct attacker *self, const struct shm_record *request)
 {
         put(self, reply_to(request, 0, 0), "", 0);
-        ((struct shm_record *)self->mine->lane0.ring[0].bytes)->mark = CLIENT_RING / SHM_LINE + 1;
+        ((struct shm_record *)self->half->ring[0].bytes)->mark = CLIENT_RING / SHM_LINE + 1;
 }
 
 static void wild_consumed(struct attacker *self, const struct shm_record *request)
 {
-        atomic_store(&self->mine->lane0.consumed, UINT64_MAX);
+        atomic_store(&self->half->consumed, UINT64_MAX);
         for (int i = 0; i < SHM_LOANS; i++)
                 atomic_store(&self->mine->returned[i], UINT64_MAX);
         others_replies(self, request);
@@ -400,8 +479,14 @@ int main(void)
         for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
                 suffer(&lies[i]);
         const struct lie random = { .what = "random replies", .serve = random_replies };
-        for (seed = 1; n_lies < RANDOM_SERVERS; seed++)
+        seed = 1;
+        for (int i = 0; i < RANDOM_SERVERS; i++)
                 suffer(&random);
+        for (int i = 0; i < RANDOM_SERVERS; i++)
+                suffer_async(&random);
+        for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
+                if (lies[i].serve)
+                        suffer_async(&lies[i]);
         check_back(0, before, 6, 4096, "the client after all of it");
         say("%d hostile servers: every call ended with a status by its deadline", n_lies);
         return 0;
