@@ -36,8 +36,8 @@ struct async_lane {
         struct loop_task join;   /* tells the loop of this lane */
         void (*lost)(void *context);
         void *lost_context;
-        uint32_t entered;        /* how deep the loop is inside this lane */
-        bool closed;             /* and freed when the loop leaves it */
+        uint32_t entered; /* how deep the loop is inside this lane */
+        bool closed;      /* and freed when the loop leaves it */
 
         pthread_mutex_t lock; /* all below, and ends.out, ends.waker for ringing */
         struct slot *slots;
@@ -89,20 +89,29 @@ static struct client_call *take_call(struct async_lane *lane, uint64_t number)
         return call;
 }
 
-/* Any call whose deadline is not after `now`, taken out; UINT64_MAX: any at all. *end: the line behind its request. */
-static struct client_call *take_due(struct async_lane *lane, uint64_t now, uint64_t *end)
+/* One pass over the calls in flight, which callbacks may interrupt. */
+struct sweep {
+        uint64_t now;  /* calls with a deadline up to here are due; UINT64_MAX: all */
+        uint32_t next; /* slot */
+        uint64_t end;  /* the line behind the request of the call taken last */
+};
+
+/* The next call that is due, taken out. After the last, NULL, lane->next_due_ns is right again. */
+static struct client_call *take_due(struct async_lane *lane, struct sweep *sweep)
 {
         struct client_call *due = NULL;
         pthread_mutex_lock(&lane->lock);
-        lane->next_due_ns = 0;
-        for (uint32_t i = 0; i < lane->n_slots; i++) {
-                struct client_call *call = lane->slots[i].call;
+        if (!sweep->next)
+                lane->next_due_ns = 0;
+        while (!due && sweep->next < lane->n_slots) {
+                uint32_t index = sweep->next++;
+                struct client_call *call = lane->slots[index].call;
                 if (!call)
                         continue;
-                if (!due && (now == UINT64_MAX || (call->deadline_ns && call->deadline_ns <= now))) {
+                if (sweep->now == UINT64_MAX || (call->deadline_ns && call->deadline_ns <= sweep->now)) {
                         due = call;
-                        *end = lane->slots[i].end;
-                        release_slot(lane, i);
+                        sweep->end = lane->slots[index].end;
+                        release_slot(lane, index);
                 } else {
                         lane->next_due_ns = deadline_earlier(lane->next_due_ns, call->deadline_ns);
                 }
@@ -116,9 +125,9 @@ static struct client_call *take_due(struct async_lane *lane, uint64_t now, uint6
 static void on_deadline(struct loop_timer *timer)
 {
         struct async_lane *lane = container_of(timer, struct async_lane, timer);
-        uint64_t now = clock_now_ns(), end;
+        struct sweep sweep = { .now = clock_now_ns() };
         enter(lane);
-        for (struct client_call *call; !lane->closed && (call = take_due(lane, now, &end));) {
+        for (struct client_call *call; !lane->closed && (call = take_due(lane, &sweep));) {
                 error_set(-ETIMEDOUT, "%s: no reply before the deadline", call->method->path);
                 call_fail(call, BATON_DEADLINE_EXCEEDED, true);
                 call->done(call);
@@ -165,9 +174,9 @@ static void note_deadline(struct async_lane *lane, uint64_t deadline_ns)
 static int fail_all(struct async_lane *lane)
 {
         int n = 0;
-        uint64_t end;
-        for (struct client_call *call; !lane->closed && (call = take_due(lane, UINT64_MAX, &end)); n++) {
-                bool taken = atomic_load_explicit(&lane->ends.peer->consumed, memory_order_acquire) >= end;
+        struct sweep sweep = { .now = UINT64_MAX };
+        for (struct client_call *call; !lane->closed && (call = take_due(lane, &sweep)); n++) {
+                bool taken = atomic_load_explicit(&lane->ends.peer->consumed, memory_order_acquire) >= sweep.end;
                 call_fail_dead(lane->connection, call, taken);
                 call->done(call);
         }
@@ -255,7 +264,8 @@ static int start_locked(struct async_lane *lane, const struct binding *binding, 
 {
         uint32_t index = lane->free_slot;
         if (index == NO_SLOT)
-                return error_set(-EAGAIN, "%u calls are in flight on this loop; handle replies first, or raise max_in_flight",
+                return error_set(-EAGAIN,
+                                 "%u calls are in flight on this loop; handle replies first, or raise max_in_flight",
                                  lane->n_slots);
         struct slot *slot = &lane->slots[index];
         uint64_t number = slot->number + (1u << SLOT_BITS);
@@ -281,7 +291,9 @@ int shm_async_start(struct async_lane *lane, struct client_call *call)
         if (!binding)
                 return error_set(-ENOMEM, "%s: out of memory", call->method->path);
         if (binding->number < 0) {
-                error_set(-ENOSYS, "the server at %s has no method %s; is the service registered there, and the server up to date?",
+                error_set(-ENOSYS,
+                          "the server at %s has no method %s; is the service registered there, and the server up to "
+                          "date?",
                           lane->connection->path.sun_path, call->method->path);
                 call_fail(call, BATON_UNIMPLEMENTED, false);
                 return 1;
@@ -380,8 +392,8 @@ void shm_async_close(struct async_lane *lane)
         loop_timer_set(lane->loop, &lane->timer, 0);
         loop_unpost(lane->loop, &lane->attend);
         loop_unpost(lane->loop, &lane->join);
-        uint64_t end;
-        for (struct client_call *call; (call = take_due(lane, UINT64_MAX, &end));) {
+        struct sweep sweep = { .now = UINT64_MAX };
+        for (struct client_call *call; (call = take_due(lane, &sweep));) {
                 error_set(-ECANCELED, "%s: the channel was closed", call->method->path);
                 call_fail(call, BATON_CANCELLED, true);
                 call->done(call);

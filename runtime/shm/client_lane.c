@@ -108,9 +108,11 @@ static int ask(struct connection *connection, struct lane_ends *ends, const int 
                 .kind = SHM_LANE, .lane = ends->number, .ring_bytes = ends->ring_bytes, .has_bell = bell != NULL
         };
         int fds[2] = { fd, bell ? bell[1] : -1 };
-        int error = control_send_wait(connection->link.socket, &message, sizeof message, fds, bell ? 2 : 1, deadline_ns);
+        int error =
+                control_send_wait(connection->link.socket, &message, sizeof message, fds, bell ? 2 : 1, deadline_ns);
         close(fd);
-        return error < 0 ? error_set(error, "cannot open a lane to %s: %s", connection->path.sun_path, strerror(-error)) : 0;
+        return error < 0 ? error_set(error, "cannot open a lane to %s: %s", connection->path.sun_path, strerror(-error))
+                         : 0;
 }
 
 /* The server does not know of the lane: its number is free again. */
