@@ -98,7 +98,7 @@ static void read_nothing(void)
         Test__Blob request = TEST__BLOB__INIT;
         uint8_t data[256] = { 0 };
         request.data = (ProtobufCBinaryData){ sizeof data, data };
-        for (int i = 0, pauses = 0; i < FLOOD && pauses < 1000;) {
+        for (int i = 0, pauses = 0; i < FLOOD && pauses < 50;) {
                 int error = peer_echo_async(channel, loop, &request, NULL, done, NULL);
                 if (error == -EAGAIN) {
                         usleep(1000);

@@ -235,8 +235,8 @@ void check_back(pid_t pid, struct holding before, int slack_maps, long slack_kb,
                         return;
                 }
         }
-        check(false, "%s: left behind: fds %d -> %d, mappings %d -> %d, private %ld -> %ld KiB, shared %ld -> %ld KiB", what,
-              before.fds, now.fds, before.maps, now.maps, before.anonymous_kb, now.anonymous_kb, before.shared_kb,
+        check(false, "%s: left behind: fds %d -> %d, mappings %d -> %d, private %ld -> %ld KiB, shared %ld -> %ld KiB",
+              what, before.fds, now.fds, before.maps, now.maps, before.anonymous_kb, now.anonymous_kb, before.shared_kb,
               now.shared_kb);
 }
 
@@ -253,8 +253,8 @@ static struct outcome outcome_of(baton_status status, const Test__Blob *reply)
 {
         check(reply, "a call set no reply");
         struct outcome outcome = { .code = status.code, .maybe_executed = status.maybe_executed };
-        check((status.code == BATON_OK) == !status.message[0], "%s came with the text \"%s\"", baton_code_name(status.code),
-              status.message);
+        check((status.code == BATON_OK) == !status.message[0], "%s came with the text \"%s\"",
+              baton_code_name(status.code), status.message);
         outcome.number = reply->number;
         outcome.size = reply->data.len;
         baton_release(reply);
@@ -272,7 +272,8 @@ struct outcome call_echo(baton_channel *channel, uint64_t number, size_t size, u
         request.data = (ProtobufCBinaryData){ size, data };
         baton_status status = peer_echo(channel, &request, &reply, &(baton_call_options){ .timeout_ms = timeout_ms });
         if (status.code == BATON_OK)
-                check(reply->number == number && reply->data.len == size && (!size || !memcmp(reply->data.data, data, size)),
+                check(reply->number == number && reply->data.len == size &&
+                              (!size || !memcmp(reply->data.data, data, size)),
                       "echo %llu came back changed", (unsigned long long)number);
         free(data);
         return outcome_of(status, reply);
@@ -307,7 +308,8 @@ struct outcome call_nap(baton_channel *channel, uint64_t ms, uint32_t timeout_ms
 
 static Test__Facts facts_of(baton_status status, const Test__Facts *reply)
 {
-        check(status.code == BATON_OK, "the server does not answer: %s: %s", baton_code_name(status.code), status.message);
+        check(status.code == BATON_OK, "the server does not answer: %s: %s", baton_code_name(status.code),
+              status.message);
         Test__Facts facts = *reply;
         baton_release(reply);
         return facts;

@@ -37,8 +37,9 @@ static void kill_in(const char *mode, uint64_t n_held, const struct process *ser
                 end(&client, SIGKILL);
                 sleep_ms(20); /* the server hears of it */
                 Test__Facts facts = release_held(control);
-                check(facts.gone == n_held && facts.answered == 0, "%s: of %llu late replies %llu returned -EPIPE, %llu were sent",
-                      mode, (unsigned long long)n_held, (unsigned long long)facts.gone, (unsigned long long)facts.answered);
+                check(facts.gone == n_held && facts.answered == 0,
+                      "%s: of %llu late replies %llu returned -EPIPE, %llu were sent", mode, (unsigned long long)n_held,
+                      (unsigned long long)facts.gone, (unsigned long long)facts.answered);
                 if (round == 2) {
                         sleep_ms(20);
                         before = holding(server->pid);

@@ -51,8 +51,8 @@ static void clean_restarts(void)
                 pthread_join(threads[i], NULL);
         check(lost >= RESTARTS && answered > RESTARTS, "%llu calls answered, %llu lost", (unsigned long long)answered,
               (unsigned long long)lost);
-        say("%d clean restarts under load: %llu calls answered, %llu UNAVAILABLE", RESTARTS, (unsigned long long)answered,
-            (unsigned long long)lost);
+        say("%d clean restarts under load: %llu calls answered, %llu UNAVAILABLE", RESTARTS,
+            (unsigned long long)answered, (unsigned long long)lost);
 }
 
 /* A killed server leaves its socket file: the next one takes it over; a living one's is respected. */
@@ -62,7 +62,8 @@ static void stale_socket(void)
         char line[256];
         struct process second = spawn("crash_server", (const char *const[]){ address(), NULL });
         first_line(&second, line);
-        check(strstr(line, "cannot listen") && strstr(line, "a server that is running has it"), "a second server said \"%s\"", line);
+        check(strstr(line, "cannot listen") && strstr(line, "a server that is running has it"),
+              "a second server said \"%s\"", line);
         check(WEXITSTATUS(end(&second, 0)) == 1, "a second server did not end with status 1");
         baton_channel *channel = open_channel(NULL);
         check(call_echo(channel, 1, 0, 5000).code == BATON_OK, "the second server harmed the first");
@@ -105,11 +106,12 @@ static void client_first(void)
 {
         baton_channel *channel = open_channel(NULL);
         struct outcome outcome = call_echo(channel, 1, 0, 1000);
-        check(outcome.code == BATON_UNAVAILABLE && !outcome.maybe_executed, "without a server a call ended %s, maybe_executed %d",
-              baton_code_name(outcome.code), outcome.maybe_executed);
+        check(outcome.code == BATON_UNAVAILABLE && !outcome.maybe_executed,
+              "without a server a call ended %s, maybe_executed %d", baton_code_name(outcome.code),
+              outcome.maybe_executed);
         baton_status status = baton_channel_connect(channel);
-        check(status.code == BATON_UNAVAILABLE && strstr(status.message, socket_path()), "without a server connect says \"%s\"",
-              status.message);
+        check(status.code == BATON_UNAVAILABLE && strstr(status.message, socket_path()),
+              "without a server connect says \"%s\"", status.message);
         struct process server = start_server();
         check(call_echo(channel, 1, 0, 5000).code == BATON_OK, "no call once the server is there");
         baton_channel_close(channel);

@@ -14,8 +14,8 @@ static void *be_busy(void *argument)
 {
         uint64_t me = (uint64_t)(uintptr_t)argument;
         for (uint64_t i = 0; i < CALLS; i++)
-                check(call_echo(channels[me], me << 32 | i, 64, 30000).code == BATON_OK, "busy channel %llu: a call failed",
-                      (unsigned long long)me);
+                check(call_echo(channels[me], me << 32 | i, 64, 30000).code == BATON_OK,
+                      "busy channel %llu: a call failed", (unsigned long long)me);
         return NULL;
 }
 
@@ -37,12 +37,14 @@ static void many_connections(void)
                 pthread_join(threads[i], NULL);
         uint64_t served = now_ns();
         for (int i = 0; i < IDLE; i++)
-                check(call_echo(channels[i], (uint64_t)i, 10, 30000).code == BATON_OK, "idle channel %d has stopped working", i);
+                check(call_echo(channels[i], (uint64_t)i, 10, 30000).code == BATON_OK,
+                      "idle channel %d has stopped working", i);
         for (int i = 0; i < IDLE; i++)
                 baton_channel_close(channels[i]);
-        say("%d connections in %.0f ms, %d fds and %ld KiB private memory at the server; %d busy ones: %d calls in %.0f ms",
-            IDLE, (double)(connected - begin) / 1e6, with.fds - before.fds, with.anonymous_kb - before.anonymous_kb, BUSY,
-            BUSY * CALLS, (double)(served - connected) / 1e6);
+        say("%d connections in %.0f ms, %d fds and %ld KiB private memory at the server; %d busy ones: %d calls in "
+            "%.0f ms",
+            IDLE, (double)(connected - begin) / 1e6, with.fds - before.fds, with.anonymous_kb - before.anonymous_kb,
+            BUSY, BUSY * CALLS, (double)(served - connected) / 1e6);
         check_back(server.pid, before, 8, 16384, "the server after 1000 connections");
         check_back(0, mine, 80, 16384, "the client after 1000 channels"); /* threads' stacks and heaps stay */
         check(end(&server, SIGTERM) == 0, "the server did not end cleanly");
@@ -78,7 +80,8 @@ static void out_of_fds(void)
 {
         char log[128];
         snprintf(log, sizeof log, "%s/log", place());
-        struct process server = start("crash_server", (const char *const[]){ address(), "nofile", "64", "log", log, NULL });
+        struct process server =
+                start("crash_server", (const char *const[]){ address(), "nofile", "64", "log", log, NULL });
         int n = connect_all();
         check(n > FEW / 2 && n < FEW, "%d of %d clients got a connection to a server with %d fds", n, TOO_MANY, FEW);
         check(file_has(log, "Too many open files"), "the server did not log why");

@@ -48,7 +48,8 @@ int dial(void)
         struct sockaddr_un path = { .sun_family = AF_UNIX };
         strcpy(path.sun_path, socket_path());
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        check(fd >= 0 && connect(fd, (struct sockaddr *)&path, sizeof path) == 0, "cannot connect: %s", strerror(errno));
+        check(fd >= 0 && connect(fd, (struct sockaddr *)&path, sizeof path) == 0, "cannot connect: %s",
+              strerror(errno));
         return fd;
 }
 
@@ -105,7 +106,9 @@ static int receive_fds(int socket, void *message, size_t size, int fds[2])
                 struct cmsghdr align;
         } buffer;
         struct iovec part = { .iov_base = message, .iov_len = size };
-        struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer };
+        struct msghdr header = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer
+        };
         ssize_t n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
         struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
         if (n == (ssize_t)size && rights && rights->cmsg_len == CMSG_LEN(2 * sizeof(int))) {
@@ -119,7 +122,8 @@ static uint16_t find_method(int fd, uint32_t n, const char *path)
 {
         for (uint32_t i = 0; i < n; i++) {
                 struct shm_method method;
-                check(pread(fd, &method, sizeof method, (off_t)(i * sizeof method)) == sizeof method, "no method table");
+                check(pread(fd, &method, sizeof method, (off_t)(i * sizeof method)) == sizeof method,
+                      "no method table");
                 if (method.path_hash == hash_string(path))
                         return (uint16_t)i;
         }
@@ -135,7 +139,8 @@ struct attacker attack(void)
         int fd = make_memory(base_bytes(RING_BYTES), true, SEALED, (void **)&self.mine);
         check(post(self.socket, &hello, sizeof hello, &fd, 1), "cannot greet: %s", strerror(errno));
         close(fd);
-        check(receive_fds(self.socket, &welcome, sizeof welcome, fds) == 0 && welcome.kind == SHM_WELCOME, "no welcome");
+        check(receive_fds(self.socket, &welcome, sizeof welcome, fds) == 0 && welcome.kind == SHM_WELCOME,
+              "no welcome");
         self.theirs = mmap(NULL, base_bytes(RING_BYTES), PROT_READ, MAP_SHARED, fds[0], 0);
         self.echo = find_method(fds[1], welcome.n_methods, "/test.Peer/Echo");
         self.hold = find_method(fds[1], welcome.n_methods, "/test.Peer/Hold");
@@ -158,7 +163,8 @@ void announce_heap(struct attacker *attacker)
 {
         struct shm_new_segment segment = { .kind = SHM_SEGMENT, .size = SHM_SEGMENT_LEAST };
         int fd = make_memory(SHM_SEGMENT_LEAST, true, SEALED, (void **)&attacker->heap);
-        check(post(attacker->socket, &segment, sizeof segment, &fd, 1), "cannot announce the heap: %s", strerror(errno));
+        check(post(attacker->socket, &segment, sizeof segment, &fd, 1), "cannot announce the heap: %s",
+              strerror(errno));
         close(fd);
 }
 
@@ -194,8 +200,8 @@ bool replied(struct attacker *attacker, uint64_t call, uint16_t *code)
                 for (uint64_t line = 0; line < RING_LINES; line++) {
                         const struct shm_record *record =
                                 (const struct shm_record *)attacker->theirs->lane0.ring[line].bytes;
-                        if (atomic_load_explicit(&record->mark, memory_order_acquire) != line + 1 || record->call != call ||
-                            record->kind != SHM_REPLY)
+                        if (atomic_load_explicit(&record->mark, memory_order_acquire) != line + 1 ||
+                            record->call != call || record->kind != SHM_REPLY)
                                 continue;
                         *code = record->method;
                         return true;

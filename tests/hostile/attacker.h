@@ -11,15 +11,15 @@ enum { RING_BYTES = 4096, RING_LINES = RING_BYTES / SHM_LINE, HEAP_BYTES = 4 << 
 /* Where a malformed thing hits: the server must be as it was, whatever became of the attacker. */
 struct attacker {
         int socket;
-        struct shm_base *mine;        /* this side's base region, lane 0 included */
+        struct shm_base *mine; /* this side's base region, lane 0 included */
         const struct shm_base *theirs;
-        struct shm_half *half;        /* of the lane that it plays the server of; lane 0's, or another's */
+        struct shm_half *half; /* of the lane that it plays the server of; lane 0's, or another's */
         const struct shm_half *peer_half;
-        int bell;                     /* the client's, of an asynchronous lane; 0: none */
-        uint8_t *heap;                /* this side's first segment, once announced */
-        uint64_t tail;                /* the line of the next record */
+        int bell;      /* the client's, of an asynchronous lane; 0: none */
+        uint8_t *heap; /* this side's first segment, once announced */
+        uint64_t tail; /* the line of the next record */
         uint32_t n_methods;
-        uint16_t echo, hold;          /* numbers of Peer's methods, found by asking */
+        uint16_t echo, hold; /* numbers of Peer's methods, found by asking */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------------------- */

@@ -151,7 +151,8 @@ static void later_message(const char *what, const void *message, size_t size, co
 
 static void lanes(void)
 {
-        int half = make_memory(half_bytes(RING_BYTES), true, SEALED, NULL), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        int half = make_memory(half_bytes(RING_BYTES), true, SEALED, NULL),
+            file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
         struct shm_new_lane lane = { .kind = SHM_LANE, .lane = 1, .ring_bytes = RING_BYTES };
         static const uint32_t numbers[] = { 0, SHM_LANES, SHM_LANES + 1, 1u << 31, UINT32_MAX };
         static const uint32_t rings[] = { 0, 1, 4095, 8192, 32 << 20, UINT32_MAX };
@@ -209,11 +210,16 @@ static void segments(void)
         static const struct {
                 const char *what;
                 uint64_t offset, size;
-        } wrong[] = { { "a gap", MIB, MIB },           { "a small gap", 4096, MIB },
-                      { "a negative place", -MIB, MIB }, { "no size", 0, 0 },
-                      { "a small segment", 0, 4096 },  { "an odd segment", 0, MIB + 4096 },
-                      { "over the heap", 0, 8 * MIB }, { "2^63", 0, UINT64_C(1) << 63 },
-                      { "almost 2^64", 0, -MIB },      { "all", UINT64_MAX, UINT64_MAX } };
+        } wrong[] = { { "a gap", MIB, MIB },
+                      { "a small gap", 4096, MIB },
+                      { "a negative place", -MIB, MIB },
+                      { "no size", 0, 0 },
+                      { "a small segment", 0, 4096 },
+                      { "an odd segment", 0, MIB + 4096 },
+                      { "over the heap", 0, 8 * MIB },
+                      { "2^63", 0, UINT64_C(1) << 63 },
+                      { "almost 2^64", 0, -MIB },
+                      { "all", UINT64_MAX, UINT64_MAX } };
         struct shm_new_segment segment = { .kind = SHM_SEGMENT };
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 segment.offset = wrong[i].offset;
@@ -281,6 +287,7 @@ int main(void)
         check_back(server.pid, before, 4, 2048, "the server after all of it");
         free_canary();
         check(end(&server, SIGTERM) == 0, "the server did not end cleanly");
-        say("%d attacks on the control socket: the server lives, the canary was served, the offenders were dropped", n_attacks);
+        say("%d attacks on the control socket: the server lives, the canary was served, the offenders were dropped",
+            n_attacks);
         return 0;
 }

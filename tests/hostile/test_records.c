@@ -27,7 +27,8 @@ static void survived(struct attacker *self, uint64_t call, enum fate fate)
         if (fate == DROPPED)
                 check(hung_up(self->socket, DROPPED_MS), "%s: the client is not dropped", attacking);
         if (fate == ANSWERED)
-                check(replied(self, call, &code) && code != BATON_OK, "%s: no failure came back (code %d)", attacking, code);
+                check(replied(self, call, &code) && code != BATON_OK, "%s: no failure came back (code %d)", attacking,
+                      code);
         check_canary(attacking);
         retreat(self);
         n_attacks++;
@@ -46,14 +47,17 @@ static void record(const char *what, struct shm_record header, const void *body,
 
 static struct shm_record request(uint32_t size, uint8_t flags)
 {
-        return (struct shm_record){ .kind = SHM_REQUEST, .method = UINT16_MAX, .call = 77, .size = size, .flags = flags };
+        return (struct shm_record){
+                .kind = SHM_REQUEST, .method = UINT16_MAX, .call = 77, .size = size, .flags = flags
+        };
 }
 
 /* ---- headers ------------------------------------------------------------------------------------------------ */
 
 static void headers(void)
 {
-        static const uint32_t sizes[] = { RING_BYTES - 31, RING_BYTES, RING_BYTES + 1, 1u << 31, UINT32_MAX - 31, UINT32_MAX };
+        static const uint32_t sizes[] = { RING_BYTES - 31, RING_BYTES,      RING_BYTES + 1,
+                                          1u << 31,        UINT32_MAX - 31, UINT32_MAX };
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
                 record("an impossible size", request(sizes[i], 0), "", 0, DROPPED);
         for (unsigned kind = 0; kind < 256; kind += kind < 8 ? 1 : 31) {
@@ -120,14 +124,16 @@ static void outlines(void)
 {
         enum { MIB = SHM_SEGMENT_LEAST };
         static const struct shm_outline wrong[] = {
-                { MIB, 8 },        { MIB - 8, 16 },     { 0, MIB + 1 }, { 0, UINT64_MAX }, { UINT64_MAX, 1 }, { UINT64_MAX - 7, 16 },
-                { -UINT64_C(8), 8 }, { UINT64_C(1) << 63, 8 }, { 4, 8 },     { HEAP_BYTES, 0 },  { HEAP_BYTES, 8 },
+                { MIB, 8 },        { MIB - 8, 16 },        { 0, MIB + 1 },      { 0, UINT64_MAX },
+                { UINT64_MAX, 1 }, { UINT64_MAX - 7, 16 }, { -UINT64_C(8), 8 }, { UINT64_C(1) << 63, 8 },
+                { 4, 8 },          { HEAP_BYTES, 0 },      { HEAP_BYTES, 8 },
         };
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 struct tail tail = { .outline = wrong[i], .loan = { .loan = 0, .heap_size = MIB } };
-                record("an outline outside the heap", request(sizeof tail, SHM_LOAN | SHM_OUTLINE), &tail, sizeof tail, DROPPED);
-                record("such an outline without a loan", request(sizeof tail.outline, SHM_OUTLINE), &tail, sizeof tail.outline,
+                record("an outline outside the heap", request(sizeof tail, SHM_LOAN | SHM_OUTLINE), &tail, sizeof tail,
                        DROPPED);
+                record("such an outline without a loan", request(sizeof tail.outline, SHM_OUTLINE), &tail,
+                       sizeof tail.outline, DROPPED);
         }
         record("an outline cut short", request(8, SHM_OUTLINE), "12345678", 8, DROPPED);
         record("a loan cut short", request(8, SHM_LOAN), "12345678", 8, DROPPED);
@@ -136,8 +142,8 @@ static void outlines(void)
 
 static void loans(void)
 {
-        static const struct shm_loan wrong[] = { { SHM_LOANS, 0 },          { UINT64_MAX, 0 },      { UINT64_C(1) << 32, 0 },
-                                                 { 0, HEAP_BYTES + 1 },     { 0, UINT64_MAX },      { 0, 2 << 20 },
+        static const struct shm_loan wrong[] = { { SHM_LOANS, 0 },        { UINT64_MAX, 0 }, { UINT64_C(1) << 32, 0 },
+                                                 { 0, HEAP_BYTES + 1 },   { 0, UINT64_MAX }, { 0, 2 << 20 },
                                                  { 0, UINT64_C(1) << 63 } };
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
                 record("an impossible loan", request(sizeof wrong[i], SHM_LOAN), &wrong[i], sizeof wrong[i], DROPPED);
@@ -158,13 +164,20 @@ static void graph_streams(void)
         record("a reference without a loan", request(24, SHM_GRAPH), &good, 24, EITHER);
         static const struct {
                 uint64_t length, slot;
-        } wrong[] = { { 64, (uint64_t)MIB << 2 | 2 },      { 64, (uint64_t)(MIB - 63) << 2 | 2 },
-                      { MIB + 1, 2 },                      { UINT64_MAX, 2 },
-                      { UINT64_C(1) << 63, 2 },            { 64, UINT64_MAX << 2 | 2 },
-                      { 64, (UINT64_MAX - 63) << 2 | 2 },  { 64, 1 },
-                      { UINT64_MAX, 1 },                   { UINT64_MAX - 7, 1 },
-                      { 64, 3 },                           { 64, UINT64_MAX },
-                      { 64, 0 },                           { 0, 1 },
+        } wrong[] = { { 64, (uint64_t)MIB << 2 | 2 },
+                      { 64, (uint64_t)(MIB - 63) << 2 | 2 },
+                      { MIB + 1, 2 },
+                      { UINT64_MAX, 2 },
+                      { UINT64_C(1) << 63, 2 },
+                      { 64, UINT64_MAX << 2 | 2 },
+                      { 64, (UINT64_MAX - 63) << 2 | 2 },
+                      { 64, 1 },
+                      { UINT64_MAX, 1 },
+                      { UINT64_MAX - 7, 1 },
+                      { 64, 3 },
+                      { 64, UINT64_MAX },
+                      { 64, 0 },
+                      { 0, 1 },
                       { 64, 0x7fff12345678 } };
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 struct blob_stream bad = good;
@@ -222,7 +235,8 @@ static void consumed_positions(void)
                         /* Another lap: the same lines with the marks of the next. */
                         uint64_t base = atomic_load(&self.theirs->lane0.consumed);
                         for (uint64_t line = base; line < base + RING_LINES - 2; line++) {
-                                struct shm_record *at = (struct shm_record *)self.mine->lane0.ring[line % RING_LINES].bytes;
+                                struct shm_record *at =
+                                        (struct shm_record *)self.mine->lane0.ring[line % RING_LINES].bytes;
                                 struct shm_record header = echo_record(&self);
                                 memcpy((uint8_t *)at + 8, (uint8_t *)&header + 8, sizeof header - 8);
                                 atomic_store(&at->mark, line + 1);
@@ -250,7 +264,9 @@ static void returned_loans(void)
                                                                        : (n + 2) << 16);
                 /* Echoes of 64 KiB by reference: the server lends its copy. */
                 for (uint64_t call = 1; call < 20; call++) {
-                        struct blob_stream stream = { .length = 65536, .slot = 2, .number = call, .loan = { call, MIB } };
+                        struct blob_stream stream = {
+                                .length = 65536, .slot = 2, .number = call, .loan = { call, MIB }
+                        };
                         struct shm_record header = request(sizeof stream, SHM_GRAPH | SHM_GRAPH_REPLY | SHM_LOAN);
                         header.method = self.echo;
                         header.call = call;
@@ -289,14 +305,15 @@ static void never_reads(const struct process *server)
         struct holding now = holding(server->pid);
         say("%llu requests without reading a reply: the server took %ld KiB for them", (unsigned long long)sent,
             now.anonymous_kb - before.anonymous_kb);
-        check(!memory_counts() || now.anonymous_kb - before.anonymous_kb < 4096, "the server keeps replies without bound");
+        check(!memory_counts() || now.anonymous_kb - before.anonymous_kb < 4096,
+              "the server keeps replies without bound");
         survived(&self, 0, EITHER);
 }
 
 static atomic_bool quit;
 
-/* Writes noise over everything that the server reads, all the time. */
-static void *scribble(void *attacker)
+/* Writes noise over everything that the server reads, all the time: a race on purpose. */
+__attribute__((no_sanitize("thread"))) static void *scribble(void *attacker)
 {
         struct attacker *self = attacker;
         uint32_t state = 1;
@@ -333,7 +350,9 @@ static void flipping(void)
                 quit = false;
                 pthread_create(&thread, NULL, scribble, &self);
                 for (uint64_t call = 1; self.tail + 2 < RING_LINES; call++) {
-                        struct blob_stream stream = { .length = 65536, .slot = 2, .number = call, .loan = { call, SHM_SEGMENT_LEAST } };
+                        struct blob_stream stream = {
+                                .length = 65536, .slot = 2, .number = call, .loan = { call, SHM_SEGMENT_LEAST }
+                        };
                         struct shm_record header = request(sizeof stream, SHM_GRAPH | SHM_GRAPH_REPLY | SHM_LOAN);
                         header.method = self.echo;
                         header.call = call;

@@ -25,12 +25,12 @@ enum { DEADLINE_MS = 150, LATE_MS = 100, CLIENT_RING = 32 << 10, RANDOM_SERVERS 
 /* What the server does differently; each function may be NULL for the honest behaviour. */
 struct lie {
         const char *what;
-        void (*welcome)(struct shm_hello *welcome);             /* spoils the welcome */
-        void (*methods)(struct shm_method *methods, uint32_t *n); /* spoils the table */
-        int (*memory)(void);                                    /* makes the base region's fd */
+        void (*welcome)(struct shm_hello *welcome);                             /* spoils the welcome */
+        void (*methods)(struct shm_method *methods, uint32_t *n);               /* spoils the table */
+        int (*memory)(void);                                                    /* makes the base region's fd */
         void (*serve)(struct attacker *self, const struct shm_record *request); /* answers the first request */
-        bool mute;                                              /* no wake-ups */
-        int n_fds;                                              /* with the welcome; 0: two */
+        bool mute;                                                              /* no wake-ups */
+        int n_fds;                                                              /* with the welcome; 0: two */
 };
 
 static int listener;
@@ -58,7 +58,9 @@ static int receive_hello(int socket)
         struct shm_hello hello;
         int fd = -1;
         struct iovec part = { .iov_base = &hello, .iov_len = sizeof hello };
-        struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer };
+        struct msghdr header = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer
+        };
         check(recvmsg(socket, &header, MSG_CMSG_CLOEXEC) == sizeof hello && CMSG_FIRSTHDR(&header), "no greeting");
         memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fd);
         check(hello.ring_bytes == CLIENT_RING, "the client's ring has %u bytes", hello.ring_bytes);
@@ -119,7 +121,9 @@ static void grant_lane(struct attacker *self)
         struct shm_new_lane lane;
         int fds[2];
         struct iovec part = { .iov_base = &lane, .iov_len = sizeof lane };
-        struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer };
+        struct msghdr header = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = &buffer, .msg_controllen = sizeof buffer
+        };
         if (recvmsg(self->socket, &header, MSG_CMSG_CLOEXEC) != sizeof lane)
                 return;
         memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fds);
@@ -185,10 +189,12 @@ static void suffer(const struct lie *scenario)
         uint64_t start = now_ns();
         baton_status status = peer_echo(channel, &request, &reply, &(baton_call_options){ .timeout_ms = DEADLINE_MS });
         double took = (double)(now_ns() - start) / 1e6;
-        if (getenv("VERBOSE")) say("%s: %s after %.1f ms: %s", lie->what, baton_code_name(status.code), took, status.message);
+        if (getenv("VERBOSE"))
+                say("%s: %s after %.1f ms: %s", lie->what, baton_code_name(status.code), took, status.message);
         check(took < DEADLINE_MS + LATE_MS, "%s: the call ended after %.0f ms", lie->what, took);
         check(status.code != BATON_OK || lie->serve, "%s: the call succeeded", lie->what);
-        check((status.code == BATON_OK) == !status.message[0], "%s: %s without a text", lie->what, baton_code_name(status.code));
+        check((status.code == BATON_OK) == !status.message[0], "%s: %s without a text", lie->what,
+              baton_code_name(status.code));
         /* Whatever came can be read. */
         volatile uint8_t sum = 0;
         for (size_t i = 0; status.code == BATON_OK && i < reply->data.len; i++)
@@ -225,12 +231,13 @@ static void suffer_async(const struct lie *scenario)
                 Test__Blob request = TEST__BLOB__INIT;
                 double start = (double)now_ns() / 1e6, end = 0;
                 ended = false;
-                check(peer_echo_async(channel, loop, &request, &(baton_call_options){ .timeout_ms = DEADLINE_MS }, on_end, &end) == 0,
+                check(peer_echo_async(channel, loop, &request, &(baton_call_options){ .timeout_ms = DEADLINE_MS },
+                                      on_end, &end) == 0,
                       "%s: %s", lie->what, baton_error());
                 while (!ended && (double)now_ns() / 1e6 < start + 5000)
                         baton_loop_wait(loop, 100);
-                check(ended && end - start < DEADLINE_MS + LATE_MS, "%s: the asynchronous call ended after %.0f ms", lie->what,
-                      end - start);
+                check(ended && end - start < DEADLINE_MS + LATE_MS, "%s: the asynchronous call ended after %.0f ms",
+                      lie->what, end - start);
         }
         baton_channel_close(channel);
         baton_loop_free(loop);
@@ -241,14 +248,38 @@ static void suffer_async(const struct lie *scenario)
 
 /* ---- lies of the handshake ------------------------------------------------------------------------------------ */
 
-static void wrong_kind(struct shm_hello *welcome) { welcome->kind = SHM_LANE; }
-static void no_kind(struct shm_hello *welcome) { welcome->kind = 0; }
-static void wrong_magic(struct shm_hello *welcome) { welcome->magic ^= 1; }
-static void wrong_version(struct shm_hello *welcome) { welcome->version = 99; }
-static void vast_heap(struct shm_hello *welcome) { welcome->heap_max = UINT64_MAX; }
-static void no_heap(struct shm_hello *welcome) { welcome->heap_max = 0; }
-static void million_methods(struct shm_hello *welcome) { welcome->n_methods = 1 << 20; }
-static void billion_methods(struct shm_hello *welcome) { welcome->n_methods = UINT32_MAX; }
+static void wrong_kind(struct shm_hello *welcome)
+{
+        welcome->kind = SHM_LANE;
+}
+static void no_kind(struct shm_hello *welcome)
+{
+        welcome->kind = 0;
+}
+static void wrong_magic(struct shm_hello *welcome)
+{
+        welcome->magic ^= 1;
+}
+static void wrong_version(struct shm_hello *welcome)
+{
+        welcome->version = 99;
+}
+static void vast_heap(struct shm_hello *welcome)
+{
+        welcome->heap_max = UINT64_MAX;
+}
+static void no_heap(struct shm_hello *welcome)
+{
+        welcome->heap_max = 0;
+}
+static void million_methods(struct shm_hello *welcome)
+{
+        welcome->n_methods = 1 << 20;
+}
+static void billion_methods(struct shm_hello *welcome)
+{
+        welcome->n_methods = UINT32_MAX;
+}
 
 static void wrong_layouts(struct shm_method *methods, uint32_t *n)
 {
@@ -268,10 +299,22 @@ static void no_methods(struct shm_method *methods, uint32_t *n)
         *n = 0;
 }
 
-static int unsealed(void) { return make_memory(base_bytes(CLIENT_RING), true, UNSEALED, NULL); }
-static int small(void) { return make_memory(4096, true, SEALED, NULL); }
-static int sparse(void) { return make_memory(base_bytes(CLIENT_RING), false, SEALED, NULL); }
-static int a_file(void) { return open("/proc/self/exe", O_RDONLY | O_CLOEXEC); }
+static int unsealed(void)
+{
+        return make_memory(base_bytes(CLIENT_RING), true, UNSEALED, NULL);
+}
+static int small(void)
+{
+        return make_memory(4096, true, SEALED, NULL);
+}
+static int sparse(void)
+{
+        return make_memory(base_bytes(CLIENT_RING), false, SEALED, NULL);
+}
+static int a_file(void)
+{
+        return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+}
 
 /* ---- lies in replies ------------------------------------------------------------------------------------------ */
 
@@ -365,8 +408,8 @@ static void beyond_the_heap(struct attacker *self, const struct shm_record *requ
 static void outline_beyond(struct attacker *self, const struct shm_record *request)
 {
         announce_heap(self);
-        put(self, reply_to(request, SHM_GRAPH | SHM_OUTLINE | SHM_LOAN, 32), (uint64_t[]){ 0, UINT64_MAX, 0, SHM_SEGMENT_LEAST },
-            32);
+        put(self, reply_to(request, SHM_GRAPH | SHM_OUTLINE | SHM_LOAN, 32),
+            (uint64_t[]){ 0, UINT64_MAX, 0, SHM_SEGMENT_LEAST }, 32);
 }
 
 static void wild_code(struct attacker *self, const struct shm_record *request)
