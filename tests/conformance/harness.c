@@ -157,8 +157,11 @@ pid_t start_program(char *const argv[])
         close(ready[1]);
         ssize_t n = read(ready[0], &byte, 1);
         close(ready[0]);
-        if (n != 1)
+        if (n != 1) {
+                kill(pid, SIGKILL);
+                waitpid(pid, NULL, 0);
                 fail_msg("%s did not start", argv[0]);
+        }
         return pid;
 }
 
@@ -208,6 +211,7 @@ void peer_restart(struct peer *peer, const baton_server_options *options)
 static void reap(struct peer *peer, int signal_number)
 {
         int status = 0;
+        assert_true(peer->pid > 0); /* kill() takes the rest for groups */
         kill(peer->pid, signal_number);
         assert_int_equal(waitpid(peer->pid, &status, 0), peer->pid);
         if (signal_number == SIGTERM && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))

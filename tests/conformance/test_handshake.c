@@ -191,6 +191,7 @@ static baton_status connect_to(const void *answer, size_t size, char text[512])
         assert_int_equal(listen(listener, 5), 0);
         baton_channel *channel = baton_channel_open(address, &(baton_channel_options){ .connect_timeout_ms = 150 });
         pid_t pid = fork();
+        assert_true(pid >= 0);
         if (pid == 0) {
                 int fd = accept(listener, NULL, NULL);
                 char hello[1024];

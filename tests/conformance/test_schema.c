@@ -36,8 +36,12 @@ static int begin(void **state)
 static void stop(struct store *store)
 {
         baton_channel_close(store->channel);
+        store->channel = NULL;
+        if (store->pid <= 0) /* it did not start, and kill() would take that for a group */
+                return;
         kill(store->pid, SIGKILL);
         waitpid(store->pid, NULL, 0);
+        store->pid = 0;
 }
 
 static int end(void **state)
