@@ -139,7 +139,8 @@ static void reclaim(struct heap *heap)
                 if (word >> 16 != heap->n_returned + 1)
                         return;
                 uint32_t number = (uint32_t)(word & 0xffff);
-                if (number >= SHM_LOANS || !heap->loans[number].open)
+                if (number >= SHM_LOANS || !heap->loans[number].open ||
+                    !atomic_load_explicit(&heap->loans[number].sent, memory_order_relaxed))
                         heap->broken = true;
                 else
                         close_loan(heap, number);
@@ -224,6 +225,7 @@ int heap_loan_open(struct heap *heap)
                 number = (int)heap->free_loan;
                 heap->free_loan = heap->loans[number].next_free;
                 heap->loans[number].open = true;
+                atomic_store_explicit(&heap->loans[number].sent, false, memory_order_relaxed);
                 heap->n_open++;
         }
         pthread_mutex_unlock(&heap->lock);
@@ -237,6 +239,12 @@ bool heap_has_loans(struct heap *heap)
         bool any = heap->n_open;
         pthread_mutex_unlock(&heap->lock);
         return any;
+}
+
+void heap_loan_sent(struct heap *heap, uint32_t loan)
+{
+        /* The record's mark, the peer and its return are what orders this before an honest return is taken in. */
+        atomic_store_explicit(&heap->loans[loan].sent, true, memory_order_relaxed);
 }
 
 void heap_loan_cancel(struct heap *heap, uint32_t loan)

@@ -6,7 +6,7 @@
  *
  * A block has holds: one of the user who allocated it, and one for each loan it is part of. A loan is the set of blocks of one
  * message; the peer gives it back whole, by pushing its number to `returned` in its own base region. Whatever the peer
- * pushes, only an open loan can be closed, once.
+ * pushes, only a loan that was sent can be closed, once.
  *
  * Safe from any thread.
  */
@@ -29,6 +29,7 @@ struct heap_loan {
         uint32_t capacity;
         uint32_t next_free;
         bool open;
+        _Atomic bool sent; /* the peer may give it back; before, it would take away blocks that are being written */
 };
 
 struct heap {
@@ -84,6 +85,9 @@ int64_t heap_lend(struct heap *heap, uint32_t loan, const void *data, size_t siz
 
 /* Adds a new block to the loan; its memory, or NULL, reason set. */
 void *heap_lend_new(struct heap *heap, uint32_t loan, size_t size);
+
+/* The loan is complete and about to be published. Before, the peer cannot give it back. */
+void heap_loan_sent(struct heap *heap, uint32_t loan);
 
 /* Closes a loan that was not sent after all. */
 void heap_loan_cancel(struct heap *heap, uint32_t loan);

@@ -103,6 +103,7 @@ static int complete(struct sender *sender, struct shm_record *header, size_t siz
         size_t padded = (size + 7) & ~(size_t)7;
         struct shm_loan loan = { .loan = (uint64_t)sender->loan, .heap_size = heap_size(&sender->lane->link->heap) };
         memcpy(sender->body + padded, &loan, sizeof loan);
+        heap_loan_sent(&sender->lane->link->heap, (uint32_t)sender->loan);
         header->flags |= SHM_LOAN;
         header->size = (uint32_t)(padded + sizeof loan);
         return 0;
