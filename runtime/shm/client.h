@@ -85,7 +85,7 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
 
 /* ---- entries of the transport table ----------------------------------------------------------------------- */
 
-int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **lane);
+int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **out);
 void shm_lane_close(struct lane *lane);
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
                 struct connection **connection, baton_code *code);
