@@ -86,18 +86,24 @@ void loop_timer_set(baton_loop *loop, struct loop_timer *timer, uint64_t due_ns)
                 list_append(&loop->timers, &timer->link);
 }
 
+static struct loop_timer *earliest(const baton_loop *loop)
+{
+        struct loop_timer *first = NULL;
+        for (struct list *at = loop->timers.next; at != &loop->timers; at = at->next) {
+                struct loop_timer *timer = container_of(at, struct loop_timer, link);
+                if (!first || timer->due_ns < first->due_ns)
+                        first = timer;
+        }
+        return first;
+}
+
+/* In the order in which they are due. */
 static int run_timers(baton_loop *loop, uint64_t now)
 {
         int fired = 0;
-        for (struct list *at = loop->timers.next; at != &loop->timers;) {
-                struct loop_timer *timer = container_of(at, struct loop_timer, link);
-                at = at->next;
-                if (timer->due_ns > now)
-                        continue;
+        for (struct loop_timer *timer; (timer = earliest(loop)) && timer->due_ns <= now; fired++) {
                 loop_timer_set(loop, timer, 0);
                 timer->fire(timer);
-                fired++;
-                at = loop->timers.next; /* fire may have changed the list */
         }
         return fired;
 }
@@ -106,15 +112,14 @@ static int run_timers(baton_loop *loop, uint64_t now)
  * than a system call for each change. */
 static void set_alarm(baton_loop *loop)
 {
-        uint64_t earliest = 0;
-        for (struct list *at = loop->timers.next; at != &loop->timers; at = at->next)
-                earliest = deadline_earlier(earliest, container_of(at, struct loop_timer, link)->due_ns);
-        if (!earliest || (loop->alarm_ns && loop->alarm_ns <= earliest))
+        const struct loop_timer *first = earliest(loop);
+        if (!first || (loop->alarm_ns && loop->alarm_ns <= first->due_ns))
                 return;
-        struct itimerspec when = { .it_value = { .tv_sec = (time_t)(earliest / 1000000000u),
-                                                 .tv_nsec = (long)(earliest % 1000000000u) } };
+        uint64_t due_ns = first->due_ns;
+        struct itimerspec when = { .it_value = { .tv_sec = (time_t)(due_ns / 1000000000u),
+                                                 .tv_nsec = (long)(due_ns % 1000000000u) } };
         timerfd_settime(loop->alarm.fd, TFD_TIMER_ABSTIME, &when, NULL);
-        loop->alarm_ns = earliest;
+        loop->alarm_ns = due_ns;
 }
 
 static int alarm_ready(struct loop_source *source, uint32_t events)
@@ -146,11 +151,11 @@ void loop_unpost(baton_loop *loop, struct loop_task *task)
         pthread_mutex_unlock(&loop->lock);
 }
 
-static struct loop_task *next_task(baton_loop *loop)
+static struct loop_task *next_task(baton_loop *loop, struct list *end)
 {
         struct loop_task *task = NULL;
         pthread_mutex_lock(&loop->lock);
-        if (!list_empty(&loop->posted)) {
+        if (loop->posted.next != end) {
                 task = container_of(loop->posted.next, struct loop_task, link);
                 list_remove(&task->link);
         }
@@ -158,16 +163,22 @@ static struct loop_task *next_task(baton_loop *loop)
         return task;
 }
 
+/* Runs what was posted before: a task that posts itself again has its turn after the other sources. */
 static int wakeup_ready(struct loop_source *source, uint32_t events)
 {
         (void)events;
         baton_loop *loop = container_of(source, baton_loop, wakeup);
+        struct loop_task mark = { 0 };
         uint64_t count;
         if (read(source->fd, &count, sizeof count) < 0)
                 return 0;
+        pthread_mutex_lock(&loop->lock);
+        list_append(&loop->posted, &mark.link);
+        pthread_mutex_unlock(&loop->lock);
         int done = 0;
-        for (struct loop_task *task; (task = next_task(loop)); done++)
+        for (struct loop_task *task; (task = next_task(loop, &mark.link)); done++)
                 task->run(task);
+        loop_unpost(loop, &mark);
         return done;
 }
 
