@@ -41,7 +41,7 @@ struct server_lane {
         _Atomic uint32_t n_parked; /* changed under the lock */
         bool attend_posted;
         int bell_fd;      /* rings the client's loop; -1: futex */
-        bool unannounced; /* read since the client was last told */
+        bool unannounced; /* read since the client was last told; the loop's */
 };
 
 struct server_connection {

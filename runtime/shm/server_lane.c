@@ -27,7 +27,9 @@ static bool stalled(const struct server_lane *lane)
 
 void server_lane_notify(struct server_lane *lane)
 {
-        lane->unannounced = false;
+        /* The loop alone knows how far it has read; what another thread tells may be older. */
+        if (loop_is_current(lane->connection->loop))
+                lane->unannounced = false;
         if (!wake_wanted(&lane->ends.waker))
                 return;
         char byte = 0;
