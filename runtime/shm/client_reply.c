@@ -37,6 +37,9 @@ void call_fail_send(struct client_call *call, int error)
 
 void call_fail_dead(struct connection *connection, struct client_call *call, bool maybe_executed)
 {
+        /* A server that was given up, rather than gone, may take what is in the ring a moment later. */
+        if (atomic_load_explicit(&connection->dead, memory_order_acquire) == KILLED)
+                maybe_executed = true;
         error_set(-EPIPE, "the server at %s is gone; %s", connection->path.sun_path,
                   maybe_executed ? "it may have executed the call" : "it did not begin the call, which can be tried again");
         call_fail(call, BATON_UNAVAILABLE, maybe_executed);
@@ -80,7 +83,11 @@ static void receive_failure(const struct ring_record *record, const struct messa
                 return;
         memcpy(text, body->at, size);
         text[size] = '\0';
-        call->reply->text = utf8_valid(text, size) ? text : "(the server's message is not valid UTF-8)";
+        /* Empty would stand for a failure of this side, whose reason is in baton_error(). */
+        if (!*text)
+                call->reply->text = "(the server gave no reason)";
+        else
+                call->reply->text = utf8_valid(text, size) ? text : "(the server's message is not valid UTF-8)";
 }
 
 static void give_back(void *lender, uint32_t loan)
