@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -216,6 +217,27 @@ static void too_many_fds(void **state)
         }
 }
 
+/* The kernel could not hand over all of the fds: the message is refused, and what came of them is closed. */
+static void out_of_fds(void **state)
+{
+        (void)state;
+        int before = open_fds(), fds[2] = { STDIN_FILENO, STDIN_FILENO };
+        struct shm_new_lane lane = { .kind = SHM_LANE };
+        struct control_message message;
+        struct rlimit limit, tight;
+        assert_int_equal(control_send(sockets[0], &lane, sizeof lane, fds, 2), 0);
+        int lowest = dup(STDIN_FILENO);
+        close(lowest);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        tight = limit;
+        tight.rlim_cur = (rlim_t)lowest + 1; /* one more */
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+        int n = control_receive(sockets[1], &message);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(n, -EPROTO);
+        assert_int_equal(open_fds(), before);
+}
+
 static void fds_of_malformed_messages(void **state)
 {
         (void)state;
@@ -341,7 +363,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(addresses),     TEST(runtime_directory), TEST(every_kind),
                 TEST(another_version), TEST(passes_fds),      TEST(too_many_fds),
-                TEST(fds_of_malformed_messages), TEST(peer_gone), TEST(would_block),
+                TEST(out_of_fds), TEST(fds_of_malformed_messages), TEST(peer_gone), TEST(would_block),
                 TEST(one_server_a_path), TEST(after_a_crash), TEST(what_is_in_the_way),
         };
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
