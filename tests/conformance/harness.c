@@ -65,7 +65,7 @@ void expect_status_at(baton_status status, baton_code code, const char *words, c
         char missing[128];
         if (status.code != code) {
                 print_error("%s:%d: the status is %s (%s), not %s\n", file, line, baton_code_name(status.code),
-                               status.message, baton_code_name(code));
+                            status.message, baton_code_name(code));
                 _fail(file, line);
         }
         if (lacks(status.message, words, missing)) {
@@ -173,8 +173,15 @@ static void serve_in_process(struct peer *peer, const baton_server_options *opti
                                          o.max_message_bytes, o.max_heap_bytes,  o.no_spin };
         for (int i = 0; i < 6; i++)
                 snprintf(numbers[i], sizeof numbers[i], "%llu", values[i]);
-        char *argv[] = { (char *)CONFORMANCE_SERVER, peer->listen, numbers[0], numbers[1],
-                         numbers[2],                 numbers[3],   numbers[4], numbers[5], NULL };
+        char *argv[] = { (char *)CONFORMANCE_SERVER,
+                         peer->listen,
+                         numbers[0],
+                         numbers[1],
+                         numbers[2],
+                         numbers[3],
+                         numbers[4],
+                         numbers[5],
+                         NULL };
         peer->probe = NULL;
         peer->server = NULL;
         peer->pid = start_program(argv);

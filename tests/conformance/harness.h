@@ -49,7 +49,7 @@ int run_suite(int argc, char **argv, const struct CMUnitTest *tests, size_t n);
 struct peer {
         char listen[LONGEST_ADDRESS];
         char address[LONGEST_ADDRESS];
-        struct probe *probe;  /* on threads only, as is the next */
+        struct probe *probe; /* on threads only, as is the next */
         baton_server *server;
         pid_t pid; /* 0: on threads */
 };

@@ -162,7 +162,9 @@ static void test_deadline_closes_the_channel(void **state)
         order.batch = 4000;
         first = (struct ending){ 0 };
         start_held(endings, 3, &n);
-        assert_int_equal(probe_act_async(channel, loop, &order, &(baton_call_options){ .timeout_ms = 20 }, close_inside, &first), 0);
+        assert_int_equal(
+                probe_act_async(channel, loop, &order, &(baton_call_options){ .timeout_ms = 20 }, close_inside, &first),
+                0);
         wait_for(&first.n, 1);
         assert_int_equal(first.code, BATON_DEADLINE_EXCEEDED);
         expect_endings(endings, 3, BATON_CANCELLED, "closed");
@@ -186,8 +188,9 @@ static void test_deadlines(void **state)
         for (uint32_t i = 0; i < 20; i++) {
                 uint64_t deadline = start_ns + (200 - i * 9) * UINT64_C(1000000);
                 endings[i] = (struct ending){ .total = &n };
-                assert_int_equal(probe_act_async(channel, loop, &order, &(baton_call_options){ .deadline_ns = deadline },
-                                                 note_ending, &endings[i]),
+                assert_int_equal(probe_act_async(channel, loop, &order,
+                                                 &(baton_call_options){ .deadline_ns = deadline }, note_ending,
+                                                 &endings[i]),
                                  0);
         }
         wait_for(&n, 20);
@@ -206,7 +209,9 @@ static void test_deadline_before_the_start(void **state)
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         ending = (struct ending){ 0 };
         expect_alive(channel);
-        assert_int_equal(probe_act_async(channel, loop, &order, &(baton_call_options){ .deadline_ns = 1 }, note_ending, &ending), 0);
+        assert_int_equal(
+                probe_act_async(channel, loop, &order, &(baton_call_options){ .deadline_ns = 1 }, note_ending, &ending),
+                0);
         assert_int_equal(ending.n, 0); /* never from inside */
         wait_for(&ending.n, 1);
         expect_endings(&ending, 1, BATON_DEADLINE_EXCEEDED, "");
@@ -223,8 +228,8 @@ static void test_late_answers_go_nowhere(void **state)
         for (int i = 0; i < 10; i++) {
                 order.defer_ms = 60;
                 endings[i] = (struct ending){ .total = &n };
-                assert_int_equal(probe_act_async(channel, loop, &order, &(baton_call_options){ .timeout_ms = 20 }, note_ending,
-                                                 &endings[i]),
+                assert_int_equal(probe_act_async(channel, loop, &order, &(baton_call_options){ .timeout_ms = 20 },
+                                                 note_ending, &endings[i]),
                                  0);
         }
         wait_for(&n, 10);

@@ -63,9 +63,11 @@ static bool inherited_is_refused(void)
         baton_loop *loop = baton_loop_new();
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         baton_status status = baton_channel_connect(channel);
-        return call_is(channel, BATON_FAILED_PRECONDITION, "before fork()") && status.code == BATON_FAILED_PRECONDITION &&
-               strstr(status.message, "before fork()") && !baton_channel_alloc(channel, 100) &&
-               probe_act_async(channel, loop, &order, NULL, never, NULL) == -ECHILD && strstr(baton_error(), "before fork()");
+        return call_is(channel, BATON_FAILED_PRECONDITION, "before fork()") &&
+               status.code == BATON_FAILED_PRECONDITION && strstr(status.message, "before fork()") &&
+               !baton_channel_alloc(channel, 100) &&
+               probe_act_async(channel, loop, &order, NULL, never, NULL) == -ECHILD &&
+               strstr(baton_error(), "before fork()");
 }
 
 static void test_inherited_channel(void **state)

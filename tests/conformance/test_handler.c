@@ -139,7 +139,8 @@ static void wrong_arguments(baton_call *call, const Conformance__Empty *request,
         found.errors[5] = baton_call_fail(call, (baton_code)-1, "x");
         baton_call_release(NULL);
         found.errors[6] = baton_call_retain(NULL) ? -1 : 0;
-        found.errors[7] = baton_call_alloc(NULL, 1) || baton_call_scratch(NULL, 1) || baton_call_new_reply(NULL) ? -1 : 0;
+        found.errors[7] =
+                baton_call_alloc(NULL, 1) || baton_call_scratch(NULL, 1) || baton_call_new_reply(NULL) ? -1 : 0;
         probe_nothing_reply(call, request);
 }
 
@@ -150,7 +151,8 @@ static void use_memory(baton_call *call, const Conformance__Blob *request, void 
         bool fine = true;
         for (size_t n = 0; n < 3000; n += 37) {
                 uint8_t *scratch_memory = baton_call_scratch(call, n), *lent = baton_call_alloc(call, n);
-                fine = fine && scratch_memory && lent && (uintptr_t)scratch_memory % 8 == 0 && (uintptr_t)lent % 64 == 0;
+                fine = fine && scratch_memory && lent && (uintptr_t)scratch_memory % 8 == 0 &&
+                       (uintptr_t)lent % 64 == 0;
                 for (size_t i = 0; fine && i < n; i++)
                         fine = scratch_memory[i] == 0;
                 if (!fine)
@@ -253,7 +255,8 @@ static void test_reply_after_the_client_closed(void **state)
         uint32_t wanted = 1;
         order.batch = 1000;
         baton_channel *leaving = peer_open(&peer, NULL);
-        expect_status(act(leaving, &order, &(baton_call_options){ .timeout_ms = 30 }, NULL), BATON_DEADLINE_EXCEEDED, "");
+        expect_status(act(leaving, &order, &(baton_call_options){ .timeout_ms = 30 }, NULL), BATON_DEADLINE_EXCEEDED,
+                      "");
         assert_true(eventually(all_held, &wanted));
         baton_channel_close(leaving);
         expect_alive(channel); /* the server saw the other go, for it has one worker */
@@ -270,7 +273,8 @@ static void test_reply_after_the_deadline(void **state)
         Conformance__Order order = new_order();
         uint32_t wanted = 1;
         order.batch = 1000;
-        expect_status(act(channel, &order, &(baton_call_options){ .timeout_ms = 30 }, NULL), BATON_DEADLINE_EXCEEDED, "");
+        expect_status(act(channel, &order, &(baton_call_options){ .timeout_ms = 30 }, NULL), BATON_DEADLINE_EXCEEDED,
+                      "");
         assert_true(eventually(all_held, &wanted));
         probe_answer_held(peer.probe);
         assert_int_equal(probe_error(peer.probe), 0);
@@ -304,7 +308,8 @@ static void test_cancelled(void **state)
         Conformance__Wish wish = CONFORMANCE__WISH__INIT;
         const Conformance__Blob *reply = NULL;
         serve_oddly(&server, &to);
-        expect_status(probe_make(to, &wish, &reply, &(baton_call_options){ .timeout_ms = 60 }), BATON_DEADLINE_EXCEEDED, "");
+        expect_status(probe_make(to, &wish, &reply, &(baton_call_options){ .timeout_ms = 60 }), BATON_DEADLINE_EXCEEDED,
+                      "");
         baton_release(reply);
         assert_true(eventually(call_is_kept, NULL));
         assert_true(baton_call_cancelled(found.kept)); /* the deadline passed */

@@ -110,7 +110,8 @@ static void test_client_of_another_version(void **state)
                 skip();
         log_clear();
         newer.hello.version = 2;
-        expect_refusal(&newer.hello, sizeof newer.hello, BATON_FAILED_PRECONDITION, "version 2|version 1|rebuild the older");
+        expect_refusal(&newer.hello, sizeof newer.hello, BATON_FAILED_PRECONDITION,
+                       "version 2|version 1|rebuild the older");
         /* A later version's greeting may be of another size. */
         newer.hello.version = 9;
         expect_refusal(&newer, sizeof newer, BATON_FAILED_PRECONDITION, "version 9|version 1");

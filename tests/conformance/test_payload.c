@@ -317,9 +317,11 @@ static void test_channel_limit(void **state)
         for (int text = 0; text < 2; text++) {
                 expect_status(echo_status(limited, LIMIT - 512, text), BATON_OK, "");
                 baton_status status = echo_status(limited, LIMIT + 1, text);
-                expect_status(status, BATON_RESOURCE_EXHAUSTED, "conformance.Blob|over the limit of 65536|max_message_bytes");
+                expect_status(status, BATON_RESOURCE_EXHAUSTED,
+                              "conformance.Blob|over the limit of 65536|max_message_bytes");
                 assert_false(status.maybe_executed);
-                expect_status(echo_status(limited, 100 * LIMIT, text), BATON_RESOURCE_EXHAUSTED, "limit|max_message_bytes");
+                expect_status(echo_status(limited, 100 * LIMIT, text), BATON_RESOURCE_EXHAUSTED,
+                              "limit|max_message_bytes");
                 expect_alive(limited);
         }
         baton_channel_close(limited);
@@ -338,7 +340,8 @@ static void test_channel_limit_reply(void **state)
                 expect_status(probe_make(limited, &wish, &reply, NULL), BATON_OK, "");
                 baton_release(reply);
                 wish.size = 4 * LIMIT;
-                expect_status(probe_make(limited, &wish, &reply, NULL), BATON_RESOURCE_EXHAUSTED, "limit|max_message_bytes");
+                expect_status(probe_make(limited, &wish, &reply, NULL), BATON_RESOURCE_EXHAUSTED,
+                              "limit|max_message_bytes");
                 assert_int_equal(reply->data.len, 0);
                 baton_release(reply);
                 expect_alive(limited);

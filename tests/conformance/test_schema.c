@@ -194,8 +194,10 @@ static void test_bad_requests_between_different_layouts(void **state)
         uint8_t *data = pattern(100000, 0);
         request.name = (char *)"";
         request.data = (ProtobufCBinaryData){ 100000, data };
-        baton_channel *limited = baton_channel_open(newer.address, &(baton_channel_options){ .max_message_bytes = 65536 });
-        expect_status(store_echo(limited, &request, &reply, NULL), BATON_RESOURCE_EXHAUSTED, "schema.Record|max_message_bytes");
+        baton_channel *limited =
+                baton_channel_open(newer.address, &(baton_channel_options){ .max_message_bytes = 65536 });
+        expect_status(store_echo(limited, &request, &reply, NULL), BATON_RESOURCE_EXHAUSTED,
+                      "schema.Record|max_message_bytes");
         baton_release(reply);
         free(data);
         baton_channel_close(limited);

@@ -30,23 +30,12 @@ static int end(void **state)
 static void test_every_code(void **state)
 {
         (void)state;
-        static const char *const names[] = { "OK",
-                                             "CANCELLED",
-                                             "UNKNOWN",
-                                             "INVALID_ARGUMENT",
-                                             "DEADLINE_EXCEEDED",
-                                             "NOT_FOUND",
-                                             "ALREADY_EXISTS",
-                                             "PERMISSION_DENIED",
-                                             "RESOURCE_EXHAUSTED",
-                                             "FAILED_PRECONDITION",
-                                             "ABORTED",
-                                             "OUT_OF_RANGE",
-                                             "UNIMPLEMENTED",
-                                             "INTERNAL",
-                                             "UNAVAILABLE",
-                                             "DATA_LOSS",
-                                             "UNAUTHENTICATED" };
+        static const char *const names[] = {
+                "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+                "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+                "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+                "DATA_LOSS", "UNAUTHENTICATED"
+        };
         for (int code = 0; code <= BATON_UNAUTHENTICATED; code++) {
                 Conformance__Order order = CONFORMANCE__ORDER__INIT;
                 order.code = code;
@@ -237,7 +226,8 @@ static void test_server_skips_what_is_too_late(void **state)
         uint64_t runs = outcome.runs;
         assert_int_equal(probe_act_async(channel, loop, &slow, NULL, count, n), 0);
         for (int i = 0; i < 10; i++)
-                assert_int_equal(probe_act_async(channel, loop, &quick, &(baton_call_options){ .timeout_ms = 20 }, count, n), 0);
+                assert_int_equal(
+                        probe_act_async(channel, loop, &quick, &(baton_call_options){ .timeout_ms = 20 }, count, n), 0);
         while (n[0] + n[1] < 11)
                 assert_true(baton_loop_wait(loop, 2000) > 0);
         assert_int_equal(n[0], 1);

@@ -102,7 +102,7 @@ static void test_smallest_ring(void **state)
 {
         (void)state;
         baton_channel *usual = channel;
-        channel = peer_open(&peer, &(baton_channel_options){ .ring_bytes = 4096 });
+        channel = peer_open(&peer, &(baton_channel_options){ .ring_bytes = 8192 });
         for (size_t n = 0; n < 5000; n += 61)
                 echo_size(n);
         baton_channel_close(channel);
@@ -238,7 +238,8 @@ static void test_kinds(void **state)
         for (unsigned seed = 0; seed < 60; seed++) {
                 ProtobufCMessage *request = fill_message(&conformance__kinds__descriptor, seed, (int)(seed % 4));
                 const Conformance__Kinds *reply = NULL;
-                expect_status(probe_echo_kinds(channel, (Conformance__Kinds *)(void *)request, &reply, NULL), BATON_OK, "");
+                expect_status(probe_echo_kinds(channel, (Conformance__Kinds *)(void *)request, &reply, NULL), BATON_OK,
+                              "");
                 expect_equal(request, &reply->base);
                 assert_true(protobuf_c_message_check(&reply->base));
                 baton_release(reply);
@@ -252,7 +253,8 @@ static void test_legacy(void **state)
         for (unsigned seed = 0; seed < 60; seed++) {
                 ProtobufCMessage *request = fill_message(&conformance__legacy__descriptor, seed, (int)(seed % 4));
                 const Conformance__Legacy *reply = NULL;
-                expect_status(probe_echo_legacy(channel, (Conformance__Legacy *)(void *)request, &reply, NULL), BATON_OK, "");
+                expect_status(probe_echo_legacy(channel, (Conformance__Legacy *)(void *)request, &reply, NULL),
+                              BATON_OK, "");
                 expect_equal(request, &reply->base);
                 baton_release(reply);
                 protobuf_c_message_free_unpacked(request, NULL);
@@ -292,7 +294,10 @@ static void test_unknown_fields(void **state)
         uint8_t first[] = { 0x96, 0x01 }, second[] = { 3, 'a', 'b', 'c' };
         ProtobufCMessageUnknownField unknown[] = {
                 { .tag = 1000, .wire_type = PROTOBUF_C_WIRE_TYPE_VARINT, .len = sizeof first, .data = first },
-                { .tag = 2000, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, .len = sizeof second, .data = second },
+                { .tag = 2000,
+                  .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+                  .len = sizeof second,
+                  .data = second },
         };
         Conformance__Blob request = CONFORMANCE__BLOB__INIT;
         const Conformance__Blob *reply = NULL;
