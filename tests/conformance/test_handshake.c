@@ -60,7 +60,7 @@ static ssize_t receive(int fd, void *packet, size_t size)
 static struct shm_hello a_hello(void)
 {
         return (struct shm_hello){
-                .kind = SHM_HELLO, .version = SHM_VERSION, .magic = SHM_MAGIC, .heap_max = 1 << 20, .ring_bytes = 4096
+                .kind = SHM_HELLO, .version = SHM_VERSION, .magic = SHM_MAGIC, .heap_max = 1 << 20, .ring_bytes = 8192
         };
 }
 
