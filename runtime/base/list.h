@@ -39,15 +39,4 @@ static inline void list_remove(struct list *entry)
         list_init(entry);
 }
 
-/* Moves all entries to the list `to`, which is initialised by it. */
-static inline void list_take_all(struct list *from, struct list *to)
-{
-        list_init(to);
-        if (list_empty(from))
-                return;
-        *to = *from;
-        to->next->previous = to->previous->next = to;
-        list_init(from);
-}
-
 #endif

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { PRODUCER, CONSUMER, MOST_LINES = 8, MOST_RECORDS = 12, MOST_WORDS = 12 };
@@ -27,7 +28,7 @@ static struct waker wakers[2];
 static uint64_t n_lines; /* of the ring */
 static uint32_t sizes[MOST_RECORDS];
 static int n_records;
-static int n_before; /* 0, or 1: a record of size 0 is there from the start */
+static int n_before;  /* 0, or 1: a record of size 0 is there from the start */
 static int published; /* records whose mark is certainly stored */
 static int begun;     /* records whose mark may be stored */
 static int received;
@@ -51,8 +52,8 @@ static void reset(void)
 /* At the head of a thread's loop: all that it goes by. */
 static void settle(int side)
 {
-        uint64_t state[] = { producer.tail,       producer.consumed,   consumer.head,      (uint64_t)begun,
-                             (uint64_t)received,  wakers[side].sleep,  wakers[side].rung,  wakers[side].bell };
+        uint64_t state[] = { producer.tail,      producer.consumed,  consumer.head,     (uint64_t)begun,
+                             (uint64_t)received, wakers[side].sleep, wakers[side].rung, wakers[side].bell };
         if (side == PRODUCER)
                 state[2] = state[4] = 0;
         else
@@ -243,11 +244,27 @@ enum { RING_LAPS, RING_PADS, WAKE, BOTH };
 
 static const struct plan plans[] = {
         [RING_LAPS] = { { "ring, 4 lines, records of a line", reset, { produce_all, consume_all }, ring_end, 3, 0, 0 },
-                        4, 9, 0, { 0, 32, 8, 16, 24, 32, 0, 8, 32 } },
-        [RING_PADS] = { { "ring, 8 lines, records of 1 and 2 lines, pads", reset, { produce_all, consume_all }, ring_end, 3, 0, 0 },
-                        8, 9, 0, { 32, 96, 96, 64, 96, 0, 40, 96, 96 } },
+                        4,
+                        9,
+                        0,
+                        { 0, 32, 8, 16, 24, 32, 0, 8, 32 } },
+        [RING_PADS] = { { "ring, 8 lines, records of 1 and 2 lines, pads",
+                          reset,
+                          { produce_all, consume_all },
+                          ring_end,
+                          3,
+                          0,
+                          0 },
+                        8,
+                        9,
+                        0,
+                        { 32, 96, 96, 64, 96, 0, 40, 96, 96 } },
         [WAKE] = { { "wake-ups", reset, { change_all, see_all }, wake_end, 0, 1, 3 }, 4, 3, 0, { 0 } },
-        [BOTH] = { { "ring and wake-ups both ways", reset, { send_all, receive_all }, wake_end, 0, 0, 0 }, 4, 4, 1, { 0, 32, 8, 16 } },
+        [BOTH] = { { "ring and wake-ups both ways", reset, { send_all, receive_all }, wake_end, 0, 0, 0 },
+                   4,
+                   4,
+                   1,
+                   { 0, 32, 8, 16 } },
 };
 
 static const struct {
@@ -260,8 +277,8 @@ static const struct {
         { "C1", MACHINE_RELAX, RING_PADS }, { "C2", MACHINE_RELAX, RING_LAPS }, { "C2", MACHINE_RELAX, RING_PADS },
         { "C2", MACHINE_DROP, RING_LAPS },  { "S2", MACHINE_DROP, WAKE },       { "S3", MACHINE_RELAX, WAKE },
         { "W2", MACHINE_RELAX, WAKE },      { "W4", MACHINE_DROP, WAKE },       { "S3", MACHINE_RELAX, BOTH },
-        { "S1", MACHINE_RELAX, WAKE },      { "W4", MACHINE_RELAX, WAKE },
-        { "W2", MACHINE_RELAX, BOTH },      { "W4", MACHINE_DROP, BOTH },
+        { "S1", MACHINE_RELAX, WAKE },      { "W4", MACHINE_RELAX, WAKE },      { "W2", MACHINE_RELAX, BOTH },
+        { "W4", MACHINE_DROP, BOTH },
 };
 
 static struct machine_result explore(const struct plan *plan, const char *label, enum machine_mutation how)
@@ -291,14 +308,23 @@ static bool run_mutant(const struct plan *plan, const char *label, enum machine_
         return result.failure && machine_mutated();
 }
 
+/* Labels are found by line: the sources must be those that were compiled. */
+static bool read_labels(const char *path)
+{
+        struct stat source, program;
+        if (stat(path, &source) == 0 && stat("/proc/self/exe", &program) == 0 &&
+            source.st_mtim.tv_sec <= program.st_mtim.tv_sec && machine_labels(path))
+                return true;
+        fprintf(stderr, "check: cannot read %s, or it has changed since the build: build again\n", path);
+        return false;
+}
+
 int main(void)
 {
         int failed = 0;
         machine_share(halves, sizeof halves);
-        if (!machine_labels(RUNTIME "/shm/ring.c") || !machine_labels(RUNTIME "/shm/wake.c")) {
-                fprintf(stderr, "check: cannot read the sources in %s: run it from the tree that it was built from\n", RUNTIME);
+        if (!read_labels(RUNTIME "/shm/ring.c") || !read_labels(RUNTIME "/shm/wake.c"))
                 return 2;
-        }
         for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
                 failed += !run_sound(&plans[i]);
         for (size_t i = 0; i < sizeof mutants / sizeof *mutants; i++)

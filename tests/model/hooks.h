@@ -11,7 +11,9 @@
 #undef atomic_load_explicit
 #undef atomic_store_explicit
 #undef atomic_thread_fence
-#define atomic_load_explicit(at, order) ((__typeof__(*(at)))machine_load((at), sizeof *(at), (order), __FILE__, __LINE__))
+/* The comma makes the atomic type a plain one. */
+#define atomic_load_explicit(at, order) \
+        ((__typeof__((void)0, *(at)))machine_load((at), sizeof *(at), (order), __FILE__, __LINE__))
 #define atomic_store_explicit(at, value, order) \
         machine_store((at), sizeof *(at), (uint64_t)(value), (order), __FILE__, __LINE__)
 #define atomic_thread_fence(order) machine_fence((order), __FILE__, __LINE__)

@@ -44,7 +44,7 @@ struct machine_scenario {
         void (*threads[2])(void); /* what the threads do */
         /* Called when no thread can go on; calls machine_fail where that may not be. */
         void (*end)(void);
-        unsigned crashes; /* bit t: thread t may stop for ever at any operation */
+        unsigned crashes;  /* bit t: thread t may stop for ever at any operation */
         unsigned spurious; /* how many futex waits of one run may end for no reason */
         unsigned guesses;  /* a relaxed load of a 32-bit word may read 1 … guesses before that is stored */
 };

@@ -300,7 +300,8 @@ static uint64_t hash_thread(uint64_t hash, const struct thread *thread)
 {
         hash = machine_mix(hash, thread->history);
         hash = machine_mix(hash, (uint64_t)thread->status << 32 | (uint64_t)thread->location << 8 |
-                                         (uint64_t)thread->guessing << 2 | (uint64_t)thread->newer << 1 | thread->begun);
+                                         (uint64_t)thread->guessing << 2 | (uint64_t)thread->newer << 1 |
+                                         thread->begun);
         hash = machine_mix(hash, thread->guess << 8 | (uint64_t)thread->guessed);
         hash = hash_view(hash, &thread->current);
         hash = hash_view(hash, &thread->acquired);
@@ -334,8 +335,8 @@ uint64_t memory_hash(void)
         for (int i = 0; i < n_locations; i++)
                 hash = hash_location(hash, i);
         for (int i = 0; i < n_words; i++) {
-                uint64_t used = pending(words[i].read) ^ pending(words[i].written) << 8 ^ pending(words[i].loaded) << 16 ^
-                                pending(words[i].stored) << 24;
+                uint64_t used = pending(words[i].read) ^ pending(words[i].written) << 8 ^
+                                pending(words[i].loaded) << 16 ^ pending(words[i].stored) << 24;
                 if (used)
                         hash = machine_mix(machine_mix(hash, (uint64_t)i), used);
         }
@@ -399,4 +400,3 @@ long machine_syscall(long number, ...)
         machine_fail("a system call that the checker does not know");
         return -1;
 }
-

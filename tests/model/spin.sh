@@ -31,9 +31,12 @@ verify() {
 
 # expect WORD MODEL [MUTANT]
 expect() {
-        local answer
+        local answer verdict=passed
         answer=$(verify "$2" "${3:-}")
-        [[ $answer == "$1"* ]] && verdict=passed || { verdict=FAILED; failures=$((failures + 1)); }
+        if [[ $answer != "$1"* ]]; then
+                verdict=FAILED
+                failures=$((failures + 1))
+        fi
         printf '%s: %s%s %s\n' "$verdict" "$2" "${3:+ weakened at $3}" "$answer"
 }
 

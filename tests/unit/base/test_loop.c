@@ -362,9 +362,16 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(sources),  TEST(source_removes_source), TEST(timers_in_order), TEST(timers_change),
-                TEST(posted_by_threads), TEST(unposted),     TEST(posts_itself),    TEST(nested),
-                TEST(stops),    TEST(waits_as_long_as_told),
+                TEST(sources),
+                TEST(source_removes_source),
+                TEST(timers_in_order),
+                TEST(timers_change),
+                TEST(posted_by_threads),
+                TEST(unposted),
+                TEST(posts_itself),
+                TEST(nested),
+                TEST(stops),
+                TEST(waits_as_long_as_told),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,8 +31,8 @@ static int tear_down(void **state)
 
 struct poller {
         struct loop_poller poller;
-        int pending;        /* what poll finds */
-        bool late;          /* something comes in just while it is armed */
+        int pending; /* what poll finds */
+        bool late;   /* something comes in just while it is armed */
         int n_polls, n_arms, n_disarms;
         bool armed;
         struct poller *victim;
@@ -93,7 +93,7 @@ static void park_and_wake(void **state)
         poller.pending = 1;
         assert_int_equal(baton_loop_wait(loop, -1), 1);
         assert_int_equal(baton_loop_wait(loop, 10), 0);
-        assert_true(poller.armed); /* asleep until its end, and so it was armed */
+        assert_true(poller.armed);                /* asleep until its end, and so it was armed */
         loop_poller_remove(loop, &poller.poller); /* parked: harmless */
         loop_poller_remove(loop, &poller.poller);
 }

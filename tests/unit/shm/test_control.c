@@ -49,7 +49,8 @@ static int open_fds(void)
 /* ---- addresses -------------------------------------------------------------------------------------------- */
 
 #define A64 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff1234"
-#define P107 "/aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggghhhhhhhhhhiiiiiiiiiijjjjjjjjjj123456"
+#define P107 \
+        "/aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggghhhhhhhhhhiiiiiiiiiijjjjjjjjjj123456"
 
 static void addresses(void **state)
 {
@@ -121,7 +122,7 @@ static void every_kind(void **state)
                 uint32_t kind;
                 size_t size;
         } kinds[] = {
-                { SHM_HELLO, sizeof(struct shm_hello) },   { SHM_WELCOME, sizeof(struct shm_hello) },
+                { SHM_HELLO, sizeof(struct shm_hello) },    { SHM_WELCOME, sizeof(struct shm_hello) },
                 { SHM_REFUSE, sizeof(struct shm_refusal) }, { SHM_BELL, sizeof(struct shm_bell) },
                 { SHM_LANE, sizeof(struct shm_new_lane) },  { SHM_SEGMENT, sizeof(struct shm_new_segment) },
         };
@@ -361,10 +362,13 @@ int main(void)
                 return 1;
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(addresses),     TEST(runtime_directory), TEST(every_kind),
-                TEST(another_version), TEST(passes_fds),      TEST(too_many_fds),
-                TEST(out_of_fds), TEST(fds_of_malformed_messages), TEST(peer_gone), TEST(would_block),
-                TEST(one_server_a_path), TEST(after_a_crash), TEST(what_is_in_the_way),
+                TEST(addresses),          TEST(runtime_directory),
+                TEST(every_kind),         TEST(another_version),
+                TEST(passes_fds),         TEST(too_many_fds),
+                TEST(out_of_fds),         TEST(fds_of_malformed_messages),
+                TEST(peer_gone),          TEST(would_block),
+                TEST(one_server_a_path),  TEST(after_a_crash),
+                TEST(what_is_in_the_way),
         };
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
         char command[128];

@@ -274,9 +274,9 @@ static void at_random(void **state)
                 if (!blocks[i].at) {
                         blocks[i].size = 1 + random_below(random_below(8) ? 5000 : 500000);
                         blocks[i].loan = random_below(2) ? heap_loan_open(&heap) : -1;
-                        blocks[i].at = blocks[i].loan < 0 ?
-                                               heap_alloc(&heap, blocks[i].size) :
-                                               heap_lend_new(&heap, (uint32_t)blocks[i].loan, blocks[i].size);
+                        blocks[i].at = blocks[i].loan < 0
+                                               ? heap_alloc(&heap, blocks[i].size)
+                                               : heap_lend_new(&heap, (uint32_t)blocks[i].loan, blocks[i].size);
                         if (blocks[i].at)
                                 memset(blocks[i].at, (int)i, blocks[i].size);
                         else if (blocks[i].loan >= 0)
@@ -310,10 +310,11 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(grows_and_ends),        TEST(refuses_what_is_no_block), TEST(lends_in_place_or_copies),
-                TEST(freed_and_lent_again),  TEST(returned_in_any_order),    TEST(cancelled),
-                TEST(garbage_breaks),        TEST(positions_out_of_turn),    TEST(announcement_fails),
-                TEST(at_random),
+                TEST(grows_and_ends),           TEST(refuses_what_is_no_block),
+                TEST(lends_in_place_or_copies), TEST(freed_and_lent_again),
+                TEST(returned_in_any_order),    TEST(cancelled),
+                TEST(garbage_breaks),           TEST(positions_out_of_turn),
+                TEST(announcement_fails),       TEST(at_random),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,9 +282,10 @@ static void impossible_size(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(seals_hold), cmocka_unit_test(owner_is_bound), cmocka_unit_test(not_inherited),
-                cmocka_unit_test(reads_what_is_written), cmocka_unit_test(at_a_place), cmocka_unit_test(wrong_fds),
-                cmocka_unit_test(constants), cmocka_unit_test(impossible_size),
+                cmocka_unit_test(seals_hold),    cmocka_unit_test(owner_is_bound),
+                cmocka_unit_test(not_inherited), cmocka_unit_test(reads_what_is_written),
+                cmocka_unit_test(at_a_place),    cmocka_unit_test(wrong_fds),
+                cmocka_unit_test(constants),     cmocka_unit_test(impossible_size),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,8 +159,8 @@ static void impossible_positions(void **state)
 {
         (void)state;
         enum { START = 500, SENT = SMALL / SHM_LINE - 1 };
-        static const uint64_t wrong[] = { START - 1, START - 100, 1,         0,         START + SENT + 1, START + SENT + 1000,
-                                          1u << 31,  UINT32_MAX,  INT64_MAX, UINT64_MAX };
+        static const uint64_t wrong[] = { START - 1,           START - 100, 1,          0,         START + SENT + 1,
+                                          START + SENT + 1000, 1u << 31,    UINT32_MAX, INT64_MAX, UINT64_MAX };
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 struct pair pair = new_pair(SMALL);
                 start_at(&pair, START);
@@ -240,7 +240,8 @@ static void old_marks(void **state)
                 uint32_t size = random_from(&seed) % (uint32_t)(ring_largest(&pair.producer) + 1);
                 if (random_from(&seed) % 2 && ring_reserve(&pair.producer, size, &body, &room) == 0) {
                         for (size_t at = 0; at + 8 <= room; at += 8) {
-                                uint64_t mark = pair.producer.tail + (at + 32) / SHM_LINE + random_from(&seed) % 3 * n_lines + 1;
+                                uint64_t mark = pair.producer.tail + (at + 32) / SHM_LINE +
+                                                random_from(&seed) % 3 * n_lines + 1;
                                 memcpy(body + at, &mark, sizeof mark);
                         }
                         struct shm_record header = { .size = size, .kind = SHM_REPLY, .call = sent };
@@ -289,7 +290,9 @@ static bool stress_send(struct ring_producer *ring, uint64_t call, uint64_t *see
         uint64_t word = call;
         for (size_t at = 0; at < size; at += 8, word = word * 3 + 1)
                 memcpy(body + at, &word, size - at < 8 ? size - at : 8);
-        struct shm_record header = { .size = size, .kind = SHM_REQUEST, .call = call, .deadline_ns = checksum(body, size) };
+        struct shm_record header = {
+                .size = size, .kind = SHM_REQUEST, .call = call, .deadline_ns = checksum(body, size)
+        };
         ring_publish(ring, &header);
         return true;
 }
@@ -358,9 +361,11 @@ static void two_processes(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(every_size),      cmocka_unit_test(every_offset),   cmocka_unit_test(full_and_empty),
-                cmocka_unit_test(impossible_positions), cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_pads),
-                cmocka_unit_test(old_marks),       cmocka_unit_test(two_threads),    cmocka_unit_test(two_processes),
+                cmocka_unit_test(every_size),      cmocka_unit_test(every_offset),
+                cmocka_unit_test(full_and_empty),  cmocka_unit_test(impossible_positions),
+                cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_pads),
+                cmocka_unit_test(old_marks),       cmocka_unit_test(two_threads),
+                cmocka_unit_test(two_processes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
