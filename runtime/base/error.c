@@ -1,9 +1,13 @@
 #include "base/error.h"
+#include "base/clock.h"
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 /* Long enough for a path and a sentence; what is longer is cut. */
 static _Thread_local char error_text[1024];
+
+enum { LINES_PER_SECOND = 100 };
 
 static baton_log_function log_function;
 static void *log_context;
@@ -31,10 +35,39 @@ void baton_log_set(baton_log_function function, void *context)
         log_context = context;
 }
 
+/* A peer can cause lines as fast as it likes: at most so many a second get through. */
+static bool within_limit(uint32_t *dropped)
+{
+        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+        static uint64_t second;
+        static uint32_t n, n_dropped;
+        pthread_mutex_lock(&lock);
+        uint64_t now = clock_now_ns() / 1000000000u;
+        *dropped = 0;
+        if (now != second) {
+                *dropped = n_dropped;
+                n = n_dropped = 0;
+                second = now;
+        }
+        bool within = n < LINES_PER_SECOND;
+        if (within)
+                n++;
+        else
+                n_dropped++;
+        pthread_mutex_unlock(&lock);
+        return within;
+}
+
 void log_line(baton_log_level level, const char *format, ...)
 {
-        if (!log_function)
+        uint32_t dropped;
+        if (!log_function || !within_limit(&dropped))
                 return;
+        if (dropped) {
+                char note[64];
+                snprintf(note, sizeof note, "%u lines were dropped here", dropped);
+                log_function(BATON_LOG_WARNING, note, log_context);
+        }
         char line[1024];
         va_list arguments;
         va_start(arguments, format);
@@ -46,23 +79,10 @@ void log_line(baton_log_level level, const char *format, ...)
 const char *baton_code_name(int code)
 {
         static const char *const names[] = {
-                "OK",
-                "CANCELLED",
-                "UNKNOWN",
-                "INVALID_ARGUMENT",
-                "DEADLINE_EXCEEDED",
-                "NOT_FOUND",
-                "ALREADY_EXISTS",
-                "PERMISSION_DENIED",
-                "RESOURCE_EXHAUSTED",
-                "FAILED_PRECONDITION",
-                "ABORTED",
-                "OUT_OF_RANGE",
-                "UNIMPLEMENTED",
-                "INTERNAL",
-                "UNAVAILABLE",
-                "DATA_LOSS",
-                "UNAUTHENTICATED",
+                "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+                "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+                "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+                "DATA_LOSS", "UNAUTHENTICATED",
         };
         return code >= 0 && code < (int)(sizeof names / sizeof *names) ? names[code] : "UNKNOWN";
 }

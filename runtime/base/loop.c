@@ -70,9 +70,11 @@ void loop_source_remove(baton_loop *loop, struct loop_source *source)
 
 static void ring(baton_loop *loop)
 {
+        int saved = errno; /* baton_loop_stop runs in signal handlers */
         uint64_t one = 1;
         ssize_t ignored = write(loop->wakeup.fd, &one, sizeof one); /* full means that it is readable already */
         (void)ignored;
+        errno = saved;
 }
 
 /* ---- timers ----------------------------------------------------------------------------------------------- */
@@ -362,6 +364,11 @@ void baton_loop_stop(baton_loop *loop)
 {
         atomic_store_explicit(&loop->stop, true, memory_order_relaxed);
         ring(loop);
+}
+
+void loop_clear_stop(baton_loop *loop)
+{
+        atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
 }
 
 int baton_loop_fd(const baton_loop *loop)

@@ -66,6 +66,9 @@ void loop_post(baton_loop *loop, struct loop_task *task);
 /* Takes a posted task back; harmless where it is not posted. */
 void loop_unpost(baton_loop *loop, struct loop_task *task);
 
+/* Forgets a baton_loop_stop that no run has answered. */
+void loop_clear_stop(baton_loop *loop);
+
 /* Whether the calling thread is inside this loop. */
 bool loop_is_current(const baton_loop *loop);
 

@@ -8,7 +8,7 @@ enum {
         BUDGET_START_NS = 10000,
         BUDGET_LEAST_NS = 4000, /* a reply from a running peer comes within this: never give that up */
         YIELD_AFTER_NS = 2000,
-        YIELD_ALONE_NS = 2000,  /* sched_yield without another runnable thread takes less */
+        YIELD_ALONE_NS = 2000, /* sched_yield without another runnable thread takes less */
 };
 
 void spin_init(struct spin *spin, uint64_t max_ns)

@@ -19,7 +19,8 @@ baton_call *baton_call_retain(baton_call *call)
 
 static void dropped(baton_call *call)
 {
-        log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call", call->method->path);
+        log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call",
+                 call->method->path);
         baton_call_fail(call, BATON_INTERNAL, "%s: the server's handler ended without a reply", call->method->path);
 }
 
@@ -81,7 +82,9 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
 {
         if (!call || !format || code <= BATON_OK || code > BATON_UNAUTHENTICATED)
                 return error_set(-EINVAL, "baton_call_fail: %s",
-                                 !call ? "the call is NULL" : !format ? "the format is NULL" : "the code is no failure");
+                                 !call     ? "the call is NULL"
+                                 : !format ? "the format is NULL"
+                                           : "the code is no failure");
         char text[LONGEST_TEXT];
         va_list arguments;
         va_start(arguments, format);

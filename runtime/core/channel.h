@@ -38,15 +38,18 @@ struct baton_channel {
         char *address;
         baton_channel_options options; /* defaults filled in */
         uint64_t fork_generation;
-        pthread_mutex_t lock;          /* connecting, and all below */
-        struct source *source;         /* the newest connection; NULL: none yet */
-        struct list past;              /* lost ones whose memory the user still holds */
+        pthread_mutex_t lock;  /* connecting, which may take a while, and all below */
+        struct source *source; /* the newest connection; NULL: none yet */
+        struct list past;      /* lost ones whose memory the user still holds */
+        bool closing;
+        struct list loops;
+        struct list early; /* reply boxes of asynchronous calls that ended at once */
+
+        pthread_mutex_t callers_lock; /* the rest; never held while something blocks */
         struct caller *callers[CALLERS];
         atomic_uint n_callers; /* those before it are set for good */
         pthread_cond_t caller_free;
         atomic_uint waiting; /* threads that wait for a caller */
-        struct list loops;
-        struct list early; /* reply boxes of asynchronous calls that ended at once */
 };
 
 /* The transport that an address names; NULL with the reason set where the address is malformed. */
@@ -63,6 +66,12 @@ int channel_lock(baton_channel *channel, uint64_t deadline_ns);
 
 /* Connects where no living connection is there; the lock is held. 0, or a negative errno with the reason set and *code. */
 int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *code);
+
+void callers_init(baton_channel *channel);
+void callers_deinit(baton_channel *channel);
+
+/* Callers that nobody leases let go of a lost connection: its fds and memory would stay until they are leased again. */
+void callers_drop_idle(baton_channel *channel);
 
 /* Leases a caller; NULL: no memory, or the deadline. */
 struct caller *channel_lease(baton_channel *channel, uint64_t deadline_ns);

@@ -7,7 +7,7 @@
 
 struct reply_home {
         atomic_uint references;
-        struct reply_box *spare;               /* the owner's */
+        struct reply_box *spare;              /* the owner's */
         _Atomic(struct reply_box *) returned; /* by anybody */
 };
 
@@ -50,7 +50,6 @@ static struct reply_box *new_box(struct reply_home *home)
                 return NULL;
         memset(box, 0, sizeof *box);
         box->home = home;
-        box->reply.text = "";
         return box;
 }
 
@@ -68,7 +67,8 @@ struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes)
                 box = new_box(home);
                 if (!box)
                         return NULL;
-                arena_init_inline(&box->reply.arena, arena_budget(max_message_bytes), box->first_chunk, sizeof box->first_chunk);
+                arena_init_inline(&box->reply.arena, arena_budget(max_message_bytes), box->first_chunk,
+                                  sizeof box->first_chunk);
         }
         if (home)
                 atomic_fetch_add_explicit(&home->references, 1, memory_order_relaxed);
@@ -97,7 +97,7 @@ void reply_drop(struct reply_box *box)
         if (reply->give_back)
                 reply->give_back(reply->lender, reply->loan);
         reply->give_back = NULL;
-        reply->text = "";
+        reply->text = NULL;
         if (box->home) {
                 come_home(box);
                 return;
@@ -109,7 +109,7 @@ void reply_drop(struct reply_box *box)
 void reply_keep_text(struct reply_box *box)
 {
         struct reply *reply = &box->reply;
-        if (*reply->text)
+        if (reply->text)
                 return;
         size_t size = strlen(baton_error()) + 1;
         char *text = baton_arena_alloc(&reply->arena, size);

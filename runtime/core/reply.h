@@ -21,8 +21,8 @@ struct reply_box {
         void *context;
         baton_channel *channel;
         baton_loop *loop;
-        struct loop_task task; /* delivers an outcome that was known at once */
-        struct list link;      /* of the channel's `early`, then */
+        struct loop_task task;                  /* delivers an outcome that was known at once */
+        struct list link;                       /* of the channel's `early`, then */
         _Alignas(16) uint8_t first_chunk[1024]; /* of the arena: small replies need no malloc */
 };
 

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "base/error.h"
+#include "base/fork.h"
 #include "base/hash.h"
 #include "base/loop.h"
 #include "codec/layout.h"
 #include "core/channel.h"
+#include "core/options.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,8 +17,6 @@ enum {
         MOST_WORKERS = 1024,
         DEFAULT_CONNECTIONS = 4096,
         DEFAULT_CALLS = 4096,
-        DEFAULT_MESSAGE_BYTES = 64 << 20,
-        LARGEST_MESSAGE_BYTES = 1 << 30,
         DEFAULT_SPIN_US = 50,
         DEFAULT_HANDSHAKE_MS = 1000,
         MOST_METHODS = 65536,
@@ -25,6 +25,7 @@ enum {
 struct worker {
         baton_loop *loop;
         pthread_t thread;
+        bool running; /* the thread is to be joined */
         uint32_t n_connections;
 };
 
@@ -48,8 +49,9 @@ struct baton_server {
         size_t n_services;
         struct listening *listening;
         struct worker *workers;
-        struct worker acceptor; /* where there are several workers: a busy one must not keep clients of the others out */
-        bool started; /* threads of its own serve */
+        struct worker
+                acceptor; /* where there are several workers: a busy one must not keep clients of the others out */
+        uint64_t fork_generation;
         atomic_bool running;
         pthread_mutex_t lock; /* n_connections */
         uint32_t n_connections;
@@ -99,8 +101,8 @@ static void serve(struct server_sink *sink, struct baton_call *call, const struc
         (void)sink;
         const baton_method *method = offer->method;
         if (!method->dispatch)
-                baton_call_fail(call, BATON_UNIMPLEMENTED, "%s is a streaming method, which this server does not serve yet",
-                                method->path);
+                baton_call_fail(call, BATON_UNIMPLEMENTED,
+                                "%s is a streaming method, which this server does not serve yet", method->path);
         else if (!method->dispatch(offer->handlers, offer->context, call, call->request))
                 baton_call_fail(call, BATON_UNIMPLEMENTED, "%s has no handler on this server", method->path);
         baton_call_release(call);
@@ -108,29 +110,16 @@ static void serve(struct server_sink *sink, struct baton_call *call, const struc
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
 
-static int bad_option(const char *name, unsigned long long value, const char *expected)
-{
-        return error_set(-EINVAL, "server option %s is %llu; expected %s", name, value, expected);
-}
-
 static int fill_options(baton_server_options *o)
 {
         o->workers = o->workers ? o->workers : DEFAULT_WORKERS;
         o->max_connections = o->max_connections ? o->max_connections : DEFAULT_CONNECTIONS;
         o->max_calls = o->max_calls ? o->max_calls : DEFAULT_CALLS;
-        o->max_message_bytes = o->max_message_bytes ? o->max_message_bytes : DEFAULT_MESSAGE_BYTES;
-        o->max_heap_bytes = o->max_heap_bytes ? o->max_heap_bytes : 4 * o->max_message_bytes;
         o->spin_us = o->spin_us ? o->spin_us : DEFAULT_SPIN_US;
         o->handshake_timeout_ms = o->handshake_timeout_ms ? o->handshake_timeout_ms : DEFAULT_HANDSHAKE_MS;
         if (o->workers > MOST_WORKERS)
-                return bad_option("workers", o->workers, "at most 1024");
-        if (o->max_message_bytes > LARGEST_MESSAGE_BYTES)
-                return bad_option("max_message_bytes", o->max_message_bytes, "at most 1 GiB");
-        if (o->max_heap_bytes > (size_t)64 << 30)
-                return bad_option("max_heap_bytes", o->max_heap_bytes, "at most 64 GiB");
-        /* A heap is made of whole segments of 1 MiB and more. */
-        o->max_heap_bytes = (o->max_heap_bytes + (1 << 20) - 1) & ~(size_t)((1 << 20) - 1);
-        return 0;
+                return option_refuse("server", "workers", o->workers, "at most 1024");
+        return option_sizes("server", &o->max_message_bytes, &o->max_heap_bytes);
 }
 
 static int make_workers(baton_server *server)
@@ -160,6 +149,7 @@ baton_server *baton_server_new(const baton_server_options *options)
                 return NULL;
         }
         server->config.options = filled;
+        server->fork_generation = fork_generation();
         server->sink = (struct server_sink){ .serve = serve, .authorize = authorize, .place = place, .leave = leave };
         pthread_mutex_init(&server->lock, NULL);
         if (make_workers(server) < 0) {
@@ -181,12 +171,11 @@ static void unlisten_all(baton_server *server)
 
 static void join_thread(struct worker *worker)
 {
-        if (worker->thread)
+        if (worker->running)
                 pthread_join(worker->thread, NULL);
-        worker->thread = 0;
+        worker->running = false;
 }
 
-/* Waits for the workers but the first, and for the acceptor. */
 static void join(baton_server *server)
 {
         join_thread(&server->acceptor);
@@ -196,11 +185,12 @@ static void join(baton_server *server)
 
 void baton_server_free(baton_server *server)
 {
-        if (!server)
+        /* A forked child shares the sockets and epoll sets: whatever it took down would be the parent's. */
+        if (!server || server->fork_generation != fork_generation())
                 return;
-        if (server->started) {
+        if (server->workers && server->workers[0].running) {
                 baton_server_stop(server);
-                pthread_join(server->workers[0].thread, NULL);
+                join_thread(&server->workers[0]);
         }
         unlisten_all(server);
         for (uint32_t i = 0; server->workers && i < server->config.options.workers; i++)
@@ -219,9 +209,12 @@ int baton_server_register(baton_server *server, const baton_service *service, co
 {
         if (!server || !service || !handlers)
                 return error_set(-EINVAL, "baton_server_register: the %s is NULL",
-                                 !server ? "server" : !service ? "service" : "table of handlers");
+                                 !server    ? "server"
+                                 : !service ? "service"
+                                            : "table of handlers");
         if (server->config.offers)
-                return error_set(-EBUSY, "cannot register %s: the server listens already; register before baton_server_listen",
+                return error_set(-EBUSY,
+                                 "cannot register %s: the server listens already; register before baton_server_listen",
                                  service->name);
         for (size_t i = 0; i < server->n_services; i++)
                 if (strcmp(server->services[i].service->name, service->name) == 0)
@@ -263,7 +256,8 @@ static int make_offers(baton_server *server)
         for (size_t i = 0; i < server->n_services; i++)
                 n += server->services[i].service->n_methods;
         if (n > MOST_METHODS)
-                return error_set(-E2BIG, "cannot listen: %zu methods are registered, at most %d can be", n, MOST_METHODS);
+                return error_set(-E2BIG, "cannot listen: %zu methods are registered, at most %d can be", n,
+                                 MOST_METHODS);
         struct offer *offers = calloc(n + 1, sizeof *offers);
         if (!offers)
                 return error_set(-ENOMEM, "cannot listen: out of memory");
@@ -274,8 +268,8 @@ static int make_offers(baton_server *server)
         for (uint32_t i = 1; i < count; i++) {
                 if (offers[i].path_hash != offers[i - 1].path_hash)
                         continue;
-                int error = error_set(-EEXIST, "cannot listen: %s and %s have the same hash; rename one", offers[i].method->path,
-                                      offers[i - 1].method->path);
+                int error = error_set(-EEXIST, "cannot listen: %s and %s have the same hash; rename one",
+                                      offers[i].method->path, offers[i - 1].method->path);
                 free(offers);
                 return error;
         }
@@ -320,13 +314,27 @@ static void *work(void *argument)
         return NULL;
 }
 
-static int start_thread(struct worker *worker)
+static int start_thread(struct worker *worker, void *(*run)(void *), void *argument)
 {
-        int error = worker->loop ? pthread_create(&worker->thread, NULL, work, worker) : 0;
-        if (!error)
-                return 0;
-        worker->thread = 0;
-        return error_set(-error, "cannot start a worker: %s", strerror(error));
+        int error = pthread_create(&worker->thread, NULL, run, argument);
+        if (error)
+                return error_set(-error, "cannot start a worker: %s", strerror(error));
+        worker->running = true;
+        return 0;
+}
+
+/* Ends all threads, and what they serve; every client is told. */
+static void end(baton_server *server)
+{
+        baton_server_stop(server);
+        join(server);
+        unlisten_all(server);
+        /* It may listen and run again. */
+        for (uint32_t i = 0; i < server->config.options.workers; i++)
+                loop_clear_stop(server->workers[i].loop);
+        if (server->acceptor.loop)
+                loop_clear_stop(server->acceptor.loop);
+        atomic_store(&server->running, false);
 }
 
 /* Starts the acceptor, and the workers but the first. */
@@ -338,25 +346,19 @@ static int begin(baton_server *server)
                 return error_set(-EINVAL, "cannot serve: the server does not listen; call baton_server_listen first");
         if (atomic_exchange(&server->running, true))
                 return error_set(-EALREADY, "cannot serve: the server runs already");
-        int error = start_thread(&server->acceptor);
+        join_thread(&server->workers[0]); /* of an earlier start, which has ended */
+        int error = server->acceptor.loop ? start_thread(&server->acceptor, work, &server->acceptor) : 0;
         for (uint32_t i = 1; !error && i < server->config.options.workers; i++)
-                error = start_thread(&server->workers[i]);
-        if (!error)
-                return 0;
-        baton_server_stop(server);
-        join(server);
-        atomic_store(&server->running, false);
+                error = start_thread(&server->workers[i], work, &server->workers[i]);
+        if (error < 0)
+                end(server);
         return error;
 }
 
-/* Serves as the first worker; when it is stopped, every client is told. */
 static int serve_until_stopped(baton_server *server)
 {
         int error = baton_loop_run(server->workers[0].loop);
-        baton_server_stop(server);
-        join(server);
-        unlisten_all(server);
-        atomic_store(&server->running, false);
+        end(server);
         return error;
 }
 
@@ -377,15 +379,10 @@ int baton_server_start(baton_server *server)
         int error = begin(server);
         if (error < 0)
                 return error;
-        error = pthread_create(&server->workers[0].thread, NULL, serve_on_thread, server);
-        if (!error) {
-                server->started = true;
-                return 0;
-        }
-        baton_server_stop(server);
-        join(server);
-        atomic_store(&server->running, false);
-        return error_set(-error, "cannot start a worker: %s", strerror(error));
+        error = start_thread(&server->workers[0], serve_on_thread, server);
+        if (error < 0)
+                end(server);
+        return error;
 }
 
 void baton_server_stop(baton_server *server)

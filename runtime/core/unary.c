@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "base/error.h"
 #include "core/channel.h"
 #include <errno.h>
@@ -80,6 +81,8 @@ static baton_status call_with(baton_channel *channel, struct caller *caller, str
 baton_status baton_unary(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
                          const ProtobufCMessage **reply, const baton_call_options *options)
 {
+        if (reply)
+                *reply = NULL;
         if (!method || !reply)
                 return (baton_status){ .code = BATON_INVALID_ARGUMENT,
                                        .message = !method ? "the method is NULL" : "the place for the reply is NULL" };
@@ -94,9 +97,14 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
         channel_fill_call(channel, &call, method, request, channel_deadline(options));
         struct caller *caller = channel_lease(channel, call.deadline_ns);
         if (!caller) {
-                error_set(-EBUSY, "%s: %d calls of other threads are in progress, and none ended before the deadline",
-                          method->path, CALLERS);
-                return fail_early(method, call.deadline_ns ? BATON_DEADLINE_EXCEEDED : BATON_RESOURCE_EXHAUSTED, reply);
+                bool late = deadline_passed(call.deadline_ns);
+                if (late)
+                        error_set(-EBUSY,
+                                  "%s: %d calls of other threads are in progress, and none ended before the deadline",
+                                  method->path, CALLERS);
+                else
+                        error_set(-ENOMEM, "%s: out of memory", method->path);
+                return fail_early(method, late ? BATON_DEADLINE_EXCEEDED : BATON_RESOURCE_EXHAUSTED, reply);
         }
         baton_status status = call_with(channel, caller, &call, reply);
         channel_give_back(channel, caller);

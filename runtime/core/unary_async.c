@@ -125,7 +125,8 @@ static int check_arguments(const baton_channel *channel, const baton_loop *loop,
         if (!method)
                 return error_set(-EINVAL, "baton_unary_async: the method is NULL");
         if (!channel)
-                return wrong_argument(method->path, "the channel is NULL; did baton_channel_open fail? See baton_error()");
+                return wrong_argument(method->path,
+                                      "the channel is NULL; did baton_channel_open fail? See baton_error()");
         if (!loop)
                 return wrong_argument(method->path, "the loop is NULL");
         if (!request)
@@ -147,6 +148,10 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
         uint64_t deadline_ns = channel_deadline(options);
         baton_code code;
         pthread_mutex_lock(&channel->lock);
+        if (channel->closing) {
+                pthread_mutex_unlock(&channel->lock);
+                return error_set(-ECANCELED, "%s: the channel is being closed", method->path);
+        }
         struct channel_loop *entry = ready_loop(channel, loop, deadline_ns, &code);
         struct reply_box *box = reply_take(entry ? entry->home : NULL, channel->options.max_message_bytes);
         if (box) {

@@ -2,7 +2,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { USED = 0x80, NONE = UINT32_MAX };
+enum { USED = 0x80 };
+
+#define NONE UINT32_MAX
+#define OWNED 0x80000000u /* in holds */
 
 static uint32_t order_of(uint64_t size)
 {
@@ -94,6 +97,18 @@ int64_t buddy_find(const struct buddy *buddy, uint64_t offset, uint64_t *size)
                 return (int64_t)start * BUDDY_UNIT;
         }
         return -1;
+}
+
+void buddy_own(struct buddy *buddy, uint64_t start)
+{
+        buddy->holds[start / BUDDY_UNIT] |= OWNED;
+}
+
+bool buddy_disown(struct buddy *buddy, uint64_t start)
+{
+        bool owned = buddy->holds[start / BUDDY_UNIT] & OWNED;
+        buddy->holds[start / BUDDY_UNIT] &= ~OWNED;
+        return owned;
 }
 
 void buddy_hold(struct buddy *buddy, uint64_t start)

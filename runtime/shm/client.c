@@ -26,9 +26,7 @@ static void free_connection(struct connection *connection)
         bool forked = connection->fork_generation != fork_generation();
         watch_remove(&connection->watch);
         /* In a forked child the regions were never mapped, and their addresses may be somebody else's by now. */
-        if (forked) {
-                close(connection->link.socket);
-        } else {
+        if (!forked) {
                 connection_free_lanes(connection);
                 link_deinit(&connection->link);
         }
@@ -56,14 +54,35 @@ static bool alive(const struct connection *connection)
         return !atomic_load_explicit(&connection->dead, memory_order_relaxed);
 }
 
+/* Whoever hears of the end first says how it came. */
+static bool mark_dead(struct connection *connection, uint32_t how)
+{
+        uint32_t alive = ALIVE;
+        bool first = atomic_compare_exchange_strong_explicit(&connection->dead, &alive, how, memory_order_acq_rel,
+                                                             memory_order_relaxed);
+        wake_also(&connection->dead);
+        return first;
+}
+
 void connection_kill(struct connection *connection, const char *why)
 {
-        if (atomic_exchange_explicit(&connection->dead, 1, memory_order_acq_rel) == 0) {
-                log_line(BATON_LOG_WARNING, "closing the connection to %s: %s", connection->path.sun_path, why);
-                /* The server lets go of it, and of the bells of asynchronous lanes, which so hear of it too. */
-                shutdown(connection->link.socket, SHUT_RDWR);
-        }
-        wake_also(&connection->dead);
+        if (!mark_dead(connection, KILLED))
+                return;
+        log_line(BATON_LOG_WARNING, "closing the connection to %s: %s", connection->path.sun_path, why);
+        /* The server lets go of it, and of the bells of asynchronous lanes, which so hear of it too. */
+        shutdown(connection->link.socket, SHUT_RDWR);
+}
+
+void connection_hung_up(struct connection *connection)
+{
+        mark_dead(connection, HUNG_UP);
+}
+
+/* The channel is closed: no calls are left to be told. */
+static void hang_up(struct connection *connection)
+{
+        mark_dead(connection, KILLED);
+        shutdown(connection->link.socket, SHUT_RDWR);
 }
 
 /* ---- the control socket ----------------------------------------------------------------------------------- */
@@ -76,7 +95,8 @@ static int lane_arrived(struct connection *connection, struct control_message *m
         int error = -EPROTO;
         if (fd >= 0 && number < SHM_LANES && connection->opening[number]) {
                 error = link_lane_attach(connection->opening[number], fd);
-                connection->opening[number] = NULL;
+                if (error >= 0) /* else whoever waits for it learns that the connection ended */
+                        connection->opening[number] = NULL;
         }
         if (fd >= 0)
                 close(fd);
@@ -108,8 +128,10 @@ static void drain_locked(struct connection *connection)
                         return;
                 }
         }
-        if (n < 0)
-                connection_kill(connection, "the server hung up");
+        if (n == -ECONNRESET)
+                connection_hung_up(connection);
+        else if (n < 0)
+                connection_kill(connection, baton_error());
 }
 
 void connection_drain(struct connection *connection)
@@ -124,8 +146,8 @@ void connection_notify(struct connection *connection, struct lane_ends *ends)
         if (!wake_wanted(&ends->waker))
                 return;
         struct shm_bell bell = { .kind = SHM_BELL, .lane = ends->number };
-        /* -EAGAIN: so many bells wait unread that the server will wake up anyway. */
-        control_send(connection->link.socket, &bell, sizeof bell, NULL, 0);
+        if (control_send(connection->link.socket, &bell, sizeof bell, NULL, 0) < 0)
+                ends->waker.rung = 0; /* another try with the next record, or while waiting */
 }
 
 /* ---- methods ---------------------------------------------------------------------------------------------- */
@@ -203,6 +225,7 @@ const struct transport shm_transport = {
         .ref = shm_ref,
         .unref = shm_unref,
         .alive = alive,
+        .hang_up = hang_up,
         .lane_open = shm_lane_open,
         .lane_close = shm_lane_close,
         .call = shm_call,

@@ -19,6 +19,12 @@ struct binding {
         bool graph_reply;
 };
 
+enum death {
+        ALIVE = 0,
+        HUNG_UP = 1, /* the server is gone: what it had not taken by then, it never will */
+        KILLED = 2,  /* given up here, while the server may go on for a moment */
+};
+
 struct connection {
         atomic_uint references;
         uint64_t fork_generation;
@@ -26,7 +32,7 @@ struct connection {
         struct sockaddr_un path;
         struct link link;
         struct watch watch;
-        _Atomic uint32_t dead;  /* 0, or 1 once the server is gone; sleepers wait on it too */
+        _Atomic uint32_t dead;      /* enum death; sleepers wait on it too */
         struct shm_method *methods; /* as the server sent them, sorted by path_hash */
         uint32_t n_methods;
         _Atomic(struct binding *) bindings[METHOD_BUCKETS];
@@ -47,8 +53,11 @@ struct lane {
 /* Takes in what waits on the control socket. Any thread. */
 void connection_drain(struct connection *connection);
 
-/* The server broke the protocol or died: every caller is told. Any thread. */
+/* The server broke the protocol: every caller is told. Any thread. */
 void connection_kill(struct connection *connection, const char *why);
+
+/* The server hung up, as the control socket says. Any thread. */
+void connection_hung_up(struct connection *connection);
 
 /* Opens a lane, both halves. bell: a socket pair, for the server to ring [1] where the client polls [0], or NULL; [0] may be
  * another one afterwards, and is -1 after a failure that still needs it. 0, or a negative errno with the reason set. */
@@ -72,8 +81,11 @@ void call_fail(struct client_call *call, baton_code code, bool maybe_executed);
 /* Ends the call for which message_send returned this error. */
 void call_fail_send(struct client_call *call, int error);
 
-/* Ends the call because the server is gone. */
-void call_fail_dead(struct connection *connection, struct client_call *call, bool maybe_executed);
+/* Ends a call whose request was sent because the server is gone. taken: whether it had read the request. */
+void call_fail_dead(struct connection *connection, struct client_call *call, bool taken);
+
+/* The same where the request was not sent. */
+void call_fail_unsent(struct connection *connection, struct client_call *call);
 
 /* Sends a call's request. As message_send; on -EAGAIN and -ENOBUFS the caller may wait. */
 int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number);

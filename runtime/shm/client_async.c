@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "base/loop.h"
 #include "shm/client.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,6 +16,7 @@ enum {
         POLL_BATCH = 64,
         SLOT_BITS = 16, /* of a call's number; the rest tells reuses of the slot apart */
         NO_SLOT = UINT32_MAX,
+        HANG_UP_MS = 20,
 };
 
 /* A call in flight. */
@@ -228,15 +231,26 @@ static void disarm(struct loop_poller *poller)
         wake_disarm(&lane_of_poller(poller)->ends.waker);
 }
 
-/* The server is gone; what it published before counts. */
+/* Whether the server itself is gone, and not just this lane's bell: its fds are closed one after the other. */
+static bool server_gone(struct async_lane *lane)
+{
+        struct pollfd control = { .fd = lane->connection->link.socket, .events = POLLRDHUP };
+        return poll(&control, 1, HANG_UP_MS) > 0;
+}
+
+/* No more replies will come; what was published before counts. */
 static int hung_up(struct async_lane *lane)
 {
         int handled = 0;
         enter(lane);
         loop_source_remove(lane->loop, &lane->bell);
-        connection_kill(lane->connection, "the server hung up");
-        for (int more = 1; more && !lane->closed; handled += more)
-                more = poll_replies(&lane->poller);
+        if (server_gone(lane))
+                connection_hung_up(lane->connection);
+        else
+                connection_kill(lane->connection, "the server let go of a lane");
+        /* No more than the ring can hold: a hostile server may go on publishing. */
+        for (uint64_t i = 0; i < lane->ends.in.n_lines && !lane->closed && receive_one(lane) > 0; i++)
+                handled++;
         handled += fail_all(lane);
         if (!lane->closed)
                 lane->lost(lane->lost_context);
@@ -248,9 +262,9 @@ static int on_bell(struct loop_source *source, uint32_t events)
 {
         struct async_lane *lane = container_of(source, struct async_lane, bell);
         char byte;
-        ssize_t n;
-        while ((n = recv(source->fd, &byte, 1, MSG_DONTWAIT)) > 0) {
-        }
+        ssize_t n = 1;
+        for (int i = 0; i < POLL_BATCH && n > 0; i++)
+                n = recv(source->fd, &byte, 1, MSG_DONTWAIT);
         if (n == 0 || (events & (EPOLLHUP | EPOLLERR)) || (n < 0 && errno != EAGAIN && errno != EINTR))
                 return hung_up(lane);
         loop_poller_wake(lane->loop, &lane->poller);
@@ -258,6 +272,19 @@ static int on_bell(struct loop_source *source, uint32_t events)
 }
 
 /* ---- starting --------------------------------------------------------------------------------------------- */
+
+/* What a request that could not be sent means to the caller. */
+static int cannot_start(struct async_lane *lane, int error)
+{
+        if (error == -EAGAIN)
+                return error_set(error, "the ring to the server is full; handle replies first");
+        /* Room in the heap comes only from loans that come back. */
+        if (error == -ENOBUFS && heap_has_loans(&lane->connection->link.heap))
+                return error_set(-EAGAIN, "no shared memory left for the payload; handle and release replies first");
+        if (error == -EPROTO)
+                connection_kill(lane->connection, baton_error());
+        return error;
+}
 
 /* Writes the request; the lock is held. */
 static int start_locked(struct async_lane *lane, const struct binding *binding, struct client_call *call)
@@ -270,12 +297,8 @@ static int start_locked(struct async_lane *lane, const struct binding *binding, 
         struct slot *slot = &lane->slots[index];
         uint64_t number = slot->number + (1u << SLOT_BITS);
         int error = call_send(&lane->ends, binding, call, number);
-        if (error == -EAGAIN)
-                return error_set(error, "the ring to the server is full; handle replies first");
-        if (error == -ENOBUFS)
-                return error_set(-EAGAIN, "no shared memory left for the payload; handle and release replies first");
         if (error < 0)
-                return error;
+                return cannot_start(lane, error);
         lane->free_slot = slot->next_free;
         slot->number = number;
         slot->call = call;
@@ -299,7 +322,7 @@ int shm_async_start(struct async_lane *lane, struct client_call *call)
                 return 1;
         }
         if (atomic_load_explicit(&lane->connection->dead, memory_order_acquire)) {
-                call_fail_dead(lane->connection, call, false);
+                call_fail_unsent(lane->connection, call);
                 return 1;
         }
         pthread_mutex_lock(&lane->lock);
@@ -335,7 +358,7 @@ static int open_ends(struct async_lane *lane, uint64_t deadline_ns)
                         close(bell[0]);
                 return error;
         }
-        lane->bell = (struct loop_source){ .fd = bell[0], .ready = on_bell };
+        lane->bell = (struct loop_source){ .fd = fork_guard(bell[0]), .ready = on_bell };
         return 0;
 }
 
@@ -362,11 +385,7 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
         if (error >= 0)
                 error = loop_source_add(loop, &lane->bell, EPOLLIN);
         if (error < 0) {
-                if (lane->bell.fd >= 0)
-                        close(lane->bell.fd);
-                shm_unref(connection);
-                free(lane->slots);
-                free(lane);
+                free_lane(lane);
                 return error;
         }
         loop_post(loop, &lane->join);
@@ -376,8 +395,10 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
 
 static void free_lane(struct async_lane *lane)
 {
-        close(lane->bell.fd);
-        connection_close_lane(lane->connection, &lane->ends);
+        if (lane->bell.fd >= 0) {
+                fork_close(lane->bell.fd);
+                connection_close_lane(lane->connection, &lane->ends);
+        }
         shm_unref(lane->connection);
         pthread_mutex_destroy(&lane->lock);
         free(lane->slots);

@@ -44,8 +44,10 @@ static void sleep_until(struct lane *lane, bool (*ready)(struct lane *), uint64_
         struct waker *waker = &lane->ends.waker;
         wake_arm(waker);
         if (!ready(lane) && !dead(lane))
-                wake_sleep(waker, &lane->connection->dead, 0, deadline_ns);
+                wake_sleep(waker, &lane->connection->dead, ALIVE, deadline_ns);
         wake_disarm(waker);
+        if (!ready(lane))
+                connection_notify(lane->connection, &lane->ends); /* where the first bell could not be rung */
 }
 
 static bool reply_ready(struct lane *lane)
@@ -79,6 +81,27 @@ static int wait_for_reply(struct lane *lane, uint64_t deadline_ns)
 
 /* ---- the call --------------------------------------------------------------------------------------------- */
 
+/* Takes in answers to calls that were given up: a server whose answers pile up stops taking requests. */
+static int drop_stale(struct lane *lane)
+{
+        struct ring_record record;
+        int n = ring_peek(&lane->ends.in, &record);
+        return n > 0 ? call_receive(lane->connection, &lane->ends, &record, NULL) : n;
+}
+
+static bool room_or_reply(struct lane *lane)
+{
+        return room_ready(lane) || reply_ready(lane);
+}
+
+static int wait_for_ring(struct lane *lane, uint64_t deadline_ns)
+{
+        if (reply_ready(lane))
+                return drop_stale(lane);
+        sleep_until(lane, room_or_reply, deadline_ns);
+        return 0;
+}
+
 /* Waits for what message_send ran short of. 0: try again. */
 static int wait_for_room(struct lane *lane, int error, uint64_t deadline_ns, uint64_t *pause_ns)
 {
@@ -86,10 +109,8 @@ static int wait_for_room(struct lane *lane, int error, uint64_t deadline_ns, uin
                 return -EPIPE;
         if (deadline_passed(deadline_ns))
                 return -ETIMEDOUT;
-        if (error == -EAGAIN) {
-                sleep_until(lane, room_ready, deadline_ns);
-                return 0;
-        }
+        if (error == -EAGAIN)
+                return wait_for_ring(lane, deadline_ns);
         /* Room in the heap comes only from loans that come back. */
         if (!heap_has_loans(&lane->connection->link.heap))
                 return error;
@@ -115,11 +136,12 @@ static bool send_request(struct lane *lane, const struct binding *binding, struc
                 if (error == -EPROTO)
                         connection_kill(lane->connection, baton_error());
                 if (error == -ETIMEDOUT) {
-                        error_set(error, "%s: no room to send the request before the deadline; the server does not keep up",
+                        error_set(error,
+                                  "%s: no room to send the request before the deadline; the server does not keep up",
                                   call->method->path);
                         call_fail(call, BATON_DEADLINE_EXCEEDED, false);
                 } else if (error == -EPIPE) {
-                        call_fail_dead(lane->connection, call, false);
+                        call_fail_unsent(lane->connection, call);
                 } else {
                         call_fail_send(call, error);
                 }
@@ -168,6 +190,10 @@ static void await_reply(struct lane *lane, struct client_call *call)
                 }
                 if (ours)
                         return;
+                if (deadline_passed(call->deadline_ns)) {
+                        give_up(lane, call, -ETIMEDOUT);
+                        return;
+                }
         }
 }
 
@@ -178,7 +204,9 @@ void shm_call(struct lane *lane, struct client_call *call)
                 error_set(-ENOMEM, "%s: out of memory", call->method->path);
                 call_fail(call, BATON_RESOURCE_EXHAUSTED, false);
         } else if (binding->number < 0) {
-                error_set(-ENOSYS, "the server at %s has no method %s; is the service registered there, and the server up to date?",
+                error_set(-ENOSYS,
+                          "the server at %s has no method %s; is the service registered there, and the server up to "
+                          "date?",
                           lane->connection->path.sun_path, call->method->path);
                 call_fail(call, BATON_UNIMPLEMENTED, false);
         } else if (deadline_passed(call->deadline_ns)) {

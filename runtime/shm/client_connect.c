@@ -5,6 +5,7 @@
 #include "base/fork.h"
 #include "shm/client.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,9 @@ static int refused(struct connection *connection, struct shm_refusal *refusal, b
 
 static int read_methods(struct connection *connection, int fd, uint32_t n)
 {
+        /* A memfd, which nobody can change any more: reading anything else might block. */
+        if (fcntl(fd, F_GET_SEALS) < 0 || !(fcntl(fd, F_GET_SEALS) & F_SEAL_WRITE))
+                return error_set(-EPROTO, "%s sent a method table that is not sealed", connection->path.sun_path);
         if (n > 1u << 20)
                 return error_set(-EPROTO, "%s offers %u methods", connection->path.sun_path, n);
         size_t size = n * sizeof *connection->methods;
@@ -101,9 +105,7 @@ static int shake_hands(struct connection *connection, int base_fd, uint64_t dead
 
 static void on_hangup(struct watch *watch)
 {
-        struct connection *connection = container_of(watch, struct connection, watch);
-        atomic_store_explicit(&connection->dead, 1, memory_order_release);
-        wake_also(&connection->dead);
+        connection_hung_up(container_of(watch, struct connection, watch));
 }
 
 static int establish(struct connection *connection, int socket, uint64_t deadline_ns, baton_code *code)
@@ -116,6 +118,7 @@ static int establish(struct connection *connection, int socket, uint64_t deadlin
         close(base_fd);
         if (error < 0)
                 return error;
+        fork_guard(socket);
         connection->watch = (struct watch){ .fd = socket, .hangup = on_hangup };
         return watch_add(&connection->watch);
 }

@@ -35,14 +35,24 @@ void call_fail_send(struct client_call *call, int error)
         }
 }
 
-void call_fail_dead(struct connection *connection, struct client_call *call, bool maybe_executed)
+static void fail_gone(struct connection *connection, struct client_call *call, bool maybe_executed)
+{
+        error_set(-EPIPE, "the server at %s is gone; %s", connection->path.sun_path,
+                  maybe_executed ? "it may have executed the call"
+                                 : "it did not begin the call, which can be tried again");
+        call_fail(call, BATON_UNAVAILABLE, maybe_executed);
+}
+
+void call_fail_dead(struct connection *connection, struct client_call *call, bool taken)
 {
         /* A server that was given up, rather than gone, may take what is in the ring a moment later. */
-        if (atomic_load_explicit(&connection->dead, memory_order_acquire) == KILLED)
-                maybe_executed = true;
-        error_set(-EPIPE, "the server at %s is gone; %s", connection->path.sun_path,
-                  maybe_executed ? "it may have executed the call" : "it did not begin the call, which can be tried again");
-        call_fail(call, BATON_UNAVAILABLE, maybe_executed);
+        bool killed = atomic_load_explicit(&connection->dead, memory_order_acquire) == KILLED;
+        fail_gone(connection, call, taken || killed);
+}
+
+void call_fail_unsent(struct connection *connection, struct client_call *call)
+{
+        fail_gone(connection, call, false);
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------------- */
@@ -70,7 +80,8 @@ static int locate(struct connection *connection, const struct ring_record *recor
         /* The segment was announced before the record was published, so the message is there to be read. */
         connection_drain(connection);
         error = message_locate(&connection->link, record, body);
-        return error == -EAGAIN ? error_set(-EPROTO, "the server refers to a heap segment that it did not send") : error;
+        return error == -EAGAIN ? error_set(-EPROTO, "the server refers to a heap segment that it did not send")
+                                : error;
 }
 
 static void receive_failure(const struct ring_record *record, const struct message_body *body, struct client_call *call)

@@ -2,6 +2,7 @@
 #include "shm/control.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -97,15 +98,27 @@ static int take_lock(const struct sockaddr_un *path)
         if (fd < 0)
                 return cannot_listen(path, "lock file");
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                int error = errno == EWOULDBLOCK ? error_set(-EADDRINUSE,
-                                                             "cannot listen at %s: a server that is running has it; stop "
-                                                             "it or choose another name",
-                                                             path->sun_path)
-                                                 : cannot_listen(path, "lock");
+                int error = errno == EWOULDBLOCK
+                                    ? error_set(-EADDRINUSE,
+                                                "cannot listen at %s: a server that is running has it; stop "
+                                                "it or choose another name",
+                                                path->sun_path)
+                                    : cannot_listen(path, "lock");
                 close(fd);
                 return error;
         }
         return fd;
+}
+
+/* Whether somebody listens there who does not know of our lock. */
+static bool taken_by_stranger(const struct sockaddr_un *path)
+{
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        bool taken = fd >= 0 && (connect(fd, (const struct sockaddr *)path, sizeof *path) == 0 || errno == EAGAIN ||
+                                 errno == EPROTOTYPE);
+        if (fd >= 0)
+                close(fd);
+        return taken;
 }
 
 static int bind_socket(const struct sockaddr_un *path)
@@ -115,6 +128,9 @@ static int bind_socket(const struct sockaddr_un *path)
                 errno = EEXIST;
                 return cannot_listen(path, "a file that is no socket is in the way");
         }
+        if (taken_by_stranger(path))
+                return error_set(-EADDRINUSE, "cannot listen at %s: another program listens there; choose another name",
+                                 path->sun_path);
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return cannot_listen(path, "socket");
@@ -136,16 +152,19 @@ int control_listen(const struct sockaddr_un *path, int *lock_fd)
         if (*lock_fd < 0)
                 return *lock_fd;
         int fd = bind_socket(path);
-        if (fd < 0)
+        if (fd < 0) {
                 close(*lock_fd);
-        return fd;
+                return fd;
+        }
+        fork_guard(*lock_fd);
+        return fork_guard(fd);
 }
 
 void control_unlisten(const struct sockaddr_un *path, int socket_fd, int lock_fd)
 {
         unlink(path->sun_path);
-        close(socket_fd);
-        close(lock_fd); /* the lock file stays: removing it would race with the next server's lock */
+        fork_close(socket_fd);
+        fork_close(lock_fd); /* the lock file stays: removing it would race with the next server's lock */
 }
 
 /* ---- connecting ------------------------------------------------------------------------------------------- */
@@ -245,10 +264,9 @@ int control_receive(int socket_fd, struct control_message *message)
 {
         struct iovec part = { .iov_base = message, .iov_len = offsetof(struct control_message, size) };
         union fd_buffer buffer;
-        struct msghdr header = { .msg_iov = &part,
-                                 .msg_iovlen = 1,
-                                 .msg_control = buffer.bytes,
-                                 .msg_controllen = sizeof buffer.bytes };
+        struct msghdr header = {
+                .msg_iov = &part, .msg_iovlen = 1, .msg_control = buffer.bytes, .msg_controllen = sizeof buffer.bytes
+        };
         memset(message, 0, sizeof *message);
         ssize_t size;
         do
@@ -262,9 +280,9 @@ int control_receive(int socket_fd, struct control_message *message)
                 return -ECONNRESET;
         message->size = (size_t)size;
         static const size_t sizes[] = {
-                [SHM_HELLO] = sizeof(struct shm_hello),     [SHM_WELCOME] = sizeof(struct shm_hello),
-                [SHM_REFUSE] = sizeof(struct shm_refusal),  [SHM_BELL] = sizeof(struct shm_bell),
-                [SHM_LANE] = sizeof(struct shm_new_lane),   [SHM_SEGMENT] = sizeof(struct shm_new_segment),
+                [SHM_HELLO] = sizeof(struct shm_hello),    [SHM_WELCOME] = sizeof(struct shm_hello),
+                [SHM_REFUSE] = sizeof(struct shm_refusal), [SHM_BELL] = sizeof(struct shm_bell),
+                [SHM_LANE] = sizeof(struct shm_new_lane),  [SHM_SEGMENT] = sizeof(struct shm_new_segment),
         };
         bool known = (size_t)size >= sizeof message->kind && message->kind >= SHM_HELLO && message->kind <= SHM_SEGMENT;
         /* Another version may greet in another size: its version number decides, so that the answer can name it. */
@@ -273,9 +291,11 @@ int control_receive(int socket_fd, struct control_message *message)
         if (fits && n_received <= 2 && !(header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
                 return 1;
         control_discard(message);
-        return error_set(-EPROTO, header.msg_flags & MSG_CTRUNC
-                                          ? "a message came without its file descriptors; is this process out of them (ulimit -n)?"
-                                          : "a message came that no Baton peer sends");
+        return error_set(
+                -EPROTO,
+                header.msg_flags & MSG_CTRUNC
+                        ? "a message came without its file descriptors; is this process out of them (ulimit -n)?"
+                        : "a message came that no Baton peer sends");
 }
 
 int control_take(struct control_message *message, int index)

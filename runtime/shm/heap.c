@@ -77,15 +77,15 @@ static int map_segment(struct heap *heap, struct heap_segment *segment)
 static int grow(struct heap *heap, uint64_t size)
 {
         uint64_t wanted = SHM_SEGMENT_LEAST;
-        while (wanted < size)
+        while (wanted < size && wanted < heap->reserved)
                 wanted *= 2;
         uint64_t left = heap->reserved - heap->size;
-        if (wanted > left || heap->n_segments == HEAP_SEGMENTS)
-                return error_set(-ENOBUFS,
-                                 "no room for %llu bytes of payload: %llu of at most %llu bytes are in use or were; release "
-                                 "replies sooner or raise max_heap_bytes",
-                                 (unsigned long long)size, (unsigned long long)heap->size,
-                                 (unsigned long long)heap->reserved);
+        if (size > wanted || wanted > left || heap->n_segments == HEAP_SEGMENTS)
+                return error_set(
+                        -ENOBUFS,
+                        "no room for %llu bytes of payload: %llu of at most %llu bytes are in use or were; release "
+                        "replies sooner or raise max_heap_bytes",
+                        (unsigned long long)size, (unsigned long long)heap->size, (unsigned long long)heap->reserved);
         while (wanted < heap->size && wanted * 2 <= left)
                 wanted *= 2;
         struct heap_segment *segment = calloc(1, sizeof *segment);
@@ -119,6 +119,13 @@ static void drop(struct heap *heap, uint64_t offset)
         buddy_drop(&segment->buddy, offset - segment->offset);
 }
 
+/* The block's one hold is the user's, to be given back by heap_free. */
+static void own(struct heap *heap, uint64_t offset)
+{
+        struct heap_segment *segment = segment_at(heap, offset);
+        buddy_own(&segment->buddy, offset - segment->offset);
+}
+
 static void close_loan(struct heap *heap, uint32_t number)
 {
         struct heap_loan *loan = &heap->loans[number];
@@ -135,7 +142,8 @@ static void close_loan(struct heap *heap, uint32_t number)
 static void reclaim(struct heap *heap)
 {
         while (heap->loans && !heap->broken) {
-                uint64_t word = atomic_load_explicit(&heap->returned[heap->n_returned % SHM_LOANS], memory_order_acquire);
+                uint64_t word =
+                        atomic_load_explicit(&heap->returned[heap->n_returned % SHM_LOANS], memory_order_acquire);
                 if (word >> 16 != heap->n_returned + 1)
                         return;
                 uint32_t number = (uint32_t)(word & 0xffff);
@@ -164,6 +172,8 @@ void *heap_alloc(struct heap *heap, size_t size)
 {
         pthread_mutex_lock(&heap->lock);
         int64_t at = alloc_block(heap, size);
+        if (at >= 0)
+                own(heap, (uint64_t)at);
         pthread_mutex_unlock(&heap->lock);
         return at < 0 ? NULL : heap->base + at;
 }
@@ -175,8 +185,10 @@ bool heap_free(struct heap *heap, void *memory)
         uint64_t offset = (uint64_t)((uint8_t *)memory - heap->base), size;
         pthread_mutex_lock(&heap->lock);
         struct heap_segment *segment = segment_at(heap, offset);
-        bool found = segment && buddy_find(&segment->buddy, offset - segment->offset, &size) ==
-                                        (int64_t)(offset - segment->offset);
+        bool found =
+                segment &&
+                buddy_find(&segment->buddy, offset - segment->offset, &size) == (int64_t)(offset - segment->offset) &&
+                buddy_disown(&segment->buddy, offset - segment->offset);
         if (found)
                 drop(heap, offset);
         pthread_mutex_unlock(&heap->lock);
@@ -221,7 +233,9 @@ int heap_loan_open(struct heap *heap)
                 return error_set(-ENOMEM, "cannot lend a payload: out of memory");
         }
         reclaim(heap);
-        if (heap->free_loan != NO_LOAN) {
+        if (heap->free_loan == NO_LOAN) {
+                error_set(number, "%d messages with payloads are with the peer already; release some first", SHM_LOANS);
+        } else {
                 number = (int)heap->free_loan;
                 heap->free_loan = heap->loans[number].next_free;
                 heap->loans[number].open = true;

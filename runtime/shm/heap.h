@@ -34,17 +34,17 @@ struct heap_loan {
 
 struct heap {
         pthread_mutex_t lock;
-        uint8_t *base;     /* reserved addresses; segments are mapped from the start on */
-        uint64_t reserved; /* bytes; the heap's limit */
+        uint8_t *base;         /* reserved addresses; segments are mapped from the start on */
+        uint64_t reserved;     /* bytes; the heap's limit */
         _Atomic uint64_t size; /* bytes in segments; changed under the lock */
         struct heap_segment *segments[HEAP_SEGMENTS];
         uint32_t n_segments;
         struct heap_loan *loans; /* SHM_LOANS, or NULL before the first */
         uint32_t free_loan;
-        uint32_t n_open; /* loans */
+        uint32_t n_open;                  /* loans */
         const _Atomic uint64_t *returned; /* of the peer */
         uint64_t n_returned;
-        bool broken; /* the peer gave back what it did not have */
+        atomic_bool broken; /* the peer gave back what it did not have: nothing more is taken back */
         /* Tells the peer of a new segment, before any of its blocks is used. 0 or negative errno. */
         int (*grown)(struct heap *heap, int fd, uint64_t offset, uint64_t size);
 };
@@ -56,7 +56,7 @@ void heap_deinit(struct heap *heap);
 /* A block with one hold. NULL when the limit is reached or memory is short, reason set. */
 void *heap_alloc(struct heap *heap, size_t size);
 
-/* Gives back heap_alloc's hold. False when memory is not the start of an allocated block. */
+/* Gives back heap_alloc's hold. False when memory is not the start of a block from heap_alloc, or was given back before. */
 bool heap_free(struct heap *heap, void *memory);
 
 /* Whether memory lies in the heap's addresses. No lock. */
@@ -69,6 +69,12 @@ static inline bool heap_contains(const struct heap *heap, const void *memory)
 static inline uint64_t heap_size(const struct heap *heap)
 {
         return atomic_load_explicit(&heap->size, memory_order_relaxed);
+}
+
+/* Whether the peer broke the rules: the connection had better end. */
+static inline bool heap_broken(const struct heap *heap)
+{
+        return atomic_load_explicit(&heap->broken, memory_order_relaxed);
 }
 
 /* Whether anything is on loan, so that waiting may bring room. */

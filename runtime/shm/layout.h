@@ -18,16 +18,17 @@
 enum {
         SHM_VERSION = 1,
         SHM_LINE = 64,         /* bytes; the unit of a ring, and of the cache */
-        SHM_RING_LEAST = 4096, /* bytes */
-        SHM_RING_MOST = 16 << 20,
-        SHM_LANES = 64,   /* per connection */
-        SHM_LOANS = 1024, /* messages with payloads in one side's heap that may be on loan at once */
-        SHM_TEXT = 512,   /* longest text of a refusal, with its NUL */
+        SHM_RING_LEAST = 8192, /* bytes; a failure's text of 1 KiB has to fit in a quarter */
+        SHM_RING_MOST = 4 << 20,
+        SHM_RINGS_MOST = 16 << 20, /* all of one connection, each way */
+        SHM_LANES = 64,            /* per connection */
+        SHM_LOANS = 1024,          /* messages with payloads in one side's heap that may be on loan at once */
+        SHM_TEXT = 512,            /* longest text of a refusal, with its NUL */
         SHM_SEGMENT_LEAST = 1 << 20,
 };
 
-#define SHM_MAGIC 0x004e4f544142u /* "BATON" */
-#define SHM_HEAP_MOST (UINT64_C(1) << 36)
+#define SHM_MAGIC 0x004e4f544142u         /* "BATON" */
+#define SHM_HEAP_MOST (UINT64_C(1) << 33) /* the peer reserves as many addresses */
 
 /* Where a record starts. The reader polls `mark`; the rest is valid once the mark is right. */
 struct shm_record {
@@ -72,7 +73,7 @@ struct shm_line {
 /* One side's half of a lane. */
 struct shm_half {
         _Alignas(SHM_LINE) _Atomic uint64_t consumed; /* lines of the other half's ring that I have read */
-        _Alignas(SHM_LINE) _Atomic uint32_t asleep;   /* 0: I poll. Otherwise I wait for a bell; differs for each wait. */
+        _Alignas(SHM_LINE) _Atomic uint32_t asleep; /* 0: I poll. Otherwise I wait for a bell; differs for each wait. */
         _Atomic uint32_t bell; /* I change it, then FUTEX_WAKE it, when the other side sleeps; it waits on this word */
         struct shm_line ring[];
 };

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "shm/link.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "base/list.h"
 #include "shm/region.h"
 #include <errno.h>
@@ -71,7 +72,7 @@ int link_attach(struct link *link, int base_fd, uint64_t heap_max)
 void link_deinit(struct link *link)
 {
         if (link->socket >= 0)
-                close(link->socket);
+                fork_close(link->socket);
         link->socket = -1;
         heap_deinit(&link->heap);
         region_unmap(link->mine, link_base_bytes(link->ring_bytes));

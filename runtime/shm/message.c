@@ -20,14 +20,15 @@ struct sender {
         baton_graph_writer writer;
         struct lane_ends *lane;
         const struct message_form *form;
-        int loan;     /* number, or NO_LOAN */
-        size_t lent;  /* payload bytes that lie in the heap */
+        int loan;      /* number, or NO_LOAN */
+        size_t lent;   /* payload bytes that lie in the heap */
         uint8_t *body; /* where the record's body is being written */
 };
 
 static int too_large(const struct sender *sender, uint64_t bytes)
 {
-        return error_set(-EFBIG, "%s of %llu bytes is over the limit of %zu bytes; raise max_message_bytes on both sides",
+        return error_set(-EFBIG,
+                         "%s of %llu bytes is over the limit of %zu bytes; raise max_message_bytes on both sides",
                          sender->form->type->descriptor->name, (unsigned long long)bytes, sender->form->max_bytes);
 }
 
@@ -69,9 +70,8 @@ static int lend(baton_graph_writer *writer, const void *data, size_t size, uint6
 /* Encodes a graph stream into `room` bytes at `at`: its size, or negative errno. */
 static int64_t encode(struct sender *sender, const ProtobufCMessage *message, uint8_t *at, size_t room)
 {
-        sender->writer = (baton_graph_writer){
-                .at = at, .end = at + (room & ~(size_t)7), .lend_min = LEND_MIN, .lend = lend
-        };
+        sender->writer =
+                (baton_graph_writer){ .at = at, .end = at + (room & ~(size_t)7), .lend_min = LEND_MIN, .lend = lend };
         int error = graph_encode(sender->form->type, &sender->writer, message);
         return error < 0 ? error : sender->writer.at - at;
 }
@@ -139,7 +139,8 @@ static int outline(struct sender *sender, struct shm_record *header, const Proto
         return complete(sender, header, sizeof place);
 }
 
-static int send_outline(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message, uint64_t size)
+static int send_outline(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message,
+                        uint64_t size)
 {
         size_t room;
         int error = ring_reserve(&sender->lane->out, SHM_OUTLINE_BODY, &sender->body, &room);
@@ -221,13 +222,25 @@ int message_send(struct lane_ends *lane, struct shm_record *header, const struct
         return error < 0 ? failed(&sender, header, flags, error, message) : 0;
 }
 
+static int park(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message)
+{
+        int64_t size = size_of(sender, message, true);
+        if (size < 0)
+                return (int)size;
+        if ((uint64_t)size + 8 + sizeof(struct shm_loan) > SHM_PARKED_BODY)
+                return outline(sender, header, message, (uint64_t)size);
+        int64_t written = write_message(sender, message, sender->body, SHM_PARKED_BODY - sizeof(struct shm_loan));
+        return written < 0 ? (int)written : complete(sender, header, (size_t)written);
+}
+
 int message_park(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
-                 const ProtobufCMessage *message, uint8_t body[SHM_OUTLINE_BODY])
+                 const ProtobufCMessage *message, uint8_t body[SHM_PARKED_BODY])
 {
         struct sender sender = { .lane = lane, .form = form, .loan = NO_LOAN, .body = body };
         uint8_t flags = header->flags;
-        int64_t size = size_of(&sender, message, true);
-        int error = size < 0 ? (int)size : outline(&sender, header, message, (uint64_t)size);
+        int error = park(&sender, header, message);
+        if (error == -EMSGSIZE) /* the heap had no room for a payload */
+                error = -ENOBUFS;
         return error < 0 ? failed(&sender, header, flags, error, message) : 0;
 }
 
@@ -341,7 +354,8 @@ static int explain_decode(int error, const baton_type *type)
         case -ENODATA:
                 return error_set(error, "the peer sent a %s without a required field", name);
         case -ENOMEM:
-                return error_set(error, "no memory to receive a %s: it unfolds to more than max_message_bytes allows", name);
+                return error_set(error, "no memory to receive a %s: it unfolds to more than max_message_bytes allows",
+                                 name);
         default:
                 return error;
         }

@@ -11,8 +11,8 @@
 /* How a message travels. */
 struct message_form {
         const baton_type *type;
-        bool graph;             /* else protobuf wire format */
-        size_t max_bytes;       /* -EMSGSIZE beyond, payloads included */
+        bool graph;       /* else protobuf wire format */
+        size_t max_bytes; /* -EMSGSIZE beyond, payloads included */
 };
 
 /*
@@ -23,12 +23,15 @@ struct message_form {
 int message_send(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
                  const ProtobufCMessage *message);
 
-enum { SHM_OUTLINE_BODY = sizeof(struct shm_outline) + sizeof(struct shm_loan) };
+enum {
+        SHM_OUTLINE_BODY = sizeof(struct shm_outline) + sizeof(struct shm_loan),
+        SHM_PARKED_BODY = 1024,
+};
 
-/* For a full ring: writes the message to the heap, so that header and body can be sent later by message_send_bytes. Never
- * -EAGAIN; else as message_send. */
+/* For a full ring: writes the message into `body`, or to the heap where it is larger, so that header and body can be sent later
+ * by message_send_bytes. Never -EAGAIN; else as message_send. */
 int message_park(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
-                 const ProtobufCMessage *message, uint8_t body[SHM_OUTLINE_BODY]);
+                 const ProtobufCMessage *message, uint8_t body[SHM_PARKED_BODY]);
 
 /* Sends one record with these header->size bytes as its body. 0; -EAGAIN; -EPROTO; -EMSGSIZE over ring_largest. */
 int message_send_bytes(struct lane_ends *lane, struct shm_record *header, const void *bytes);
@@ -54,7 +57,6 @@ int message_locate(struct link *link, const struct ring_record *record, struct m
  */
 int message_decode(struct link *link, struct message_body *body, const struct message_form *form, baton_arena *arena,
                    ProtobufCMessage *message);
-
 
 /* Gives the loan back, if there is one. */
 void message_return(struct link *link, struct message_body *body);

@@ -3,9 +3,11 @@
 #include "base/error.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL };
@@ -39,13 +41,15 @@ int region_create(size_t size, void *at, void **memory)
         if (fd < 0)
                 return fail("create", size);
         /* All pages now: a full system refuses here, instead of killing a process by SIGBUS later. */
-        if (ftruncate(fd, (off_t)size) < 0 || fallocate(fd, 0, 0, (off_t)size) < 0 ||
-            !(*memory = map(fd, size, PROT_READ | PROT_WRITE, at)) || fcntl(fd, F_ADD_SEALS, SEALS) < 0) {
-                int error = fail("allocate", size);
-                close(fd);
-                return error;
-        }
-        return fd;
+        *memory = NULL;
+        if (ftruncate(fd, (off_t)size) == 0 && fallocate(fd, 0, 0, (off_t)size) == 0 &&
+            (*memory = map(fd, size, PROT_READ | PROT_WRITE, at)) && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+                return fd;
+        int error = fail("allocate", size);
+        if (!at) /* inside a reservation the caller puts the reservation back */
+                region_unmap(*memory, size);
+        close(fd);
+        return error;
 }
 
 int region_map(int fd, size_t size, void *at, const void **memory)
@@ -53,8 +57,12 @@ int region_map(int fd, size_t size, void *at, const void **memory)
         size = whole_pages(size);
         int seals = fcntl(fd, F_GET_SEALS);
         struct stat status;
+        struct statfs system;
         if (seals < 0 || (seals & SEALS) != SEALS)
                 return error_set(-EPROTO, "the peer sent a region that is not a sealed memfd");
+        /* Huge pages have seals as well, but cannot be mapped and unmapped by the page. */
+        if (fstatfs(fd, &system) < 0 || system.f_type != TMPFS_MAGIC)
+                return error_set(-EPROTO, "the peer sent a region that is no ordinary memfd");
         if (fstat(fd, &status) < 0 || (uint64_t)status.st_size < size)
                 return error_set(-EPROTO, "the peer sent a region smaller than it said");
         /* Reading a hole would allocate a page at our expense, or kill us where none is left. The seals keep the owner from

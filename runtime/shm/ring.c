@@ -92,7 +92,8 @@ int ring_reserve(struct ring_producer *ring, size_t size, uint8_t **body, size_t
                 publish(ring, &header, pad);
         }
         uint64_t contiguous = to_end(ring);
-        size_t bytes = ((uint64_t)lines < contiguous ? (uint64_t)lines : contiguous) * SHM_LINE - sizeof(struct shm_record);
+        size_t bytes =
+                ((uint64_t)lines < contiguous ? (uint64_t)lines : contiguous) * SHM_LINE - sizeof(struct shm_record);
         *body = (uint8_t *)(producer_at(ring, ring->tail) + 1);
         *room = bytes < ring_largest(ring) ? bytes : ring_largest(ring);
         return 0;

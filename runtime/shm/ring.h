@@ -23,8 +23,8 @@
 
 struct ring_producer {
         struct shm_line *lines;
-        uint64_t n_lines; /* a power of two */
-        uint64_t tail;    /* the line of the next record, in the ring's life */
+        uint64_t n_lines;  /* a power of two */
+        uint64_t tail;     /* the line of the next record, in the ring's life */
         uint64_t consumed; /* what the consumer was last seen to have read */
         const _Atomic uint64_t *consumed_word;
 };
@@ -72,8 +72,7 @@ int ring_has_room(struct ring_producer *ring, size_t size);
 /* Whether something waits at the ring's head: one load, for polling. */
 static inline int ring_ready(const struct ring_consumer *ring)
 {
-        const struct shm_record *record =
-                (const struct shm_record *)&ring->lines[ring->head & (ring->n_lines - 1)];
+        const struct shm_record *record = (const struct shm_record *)&ring->lines[ring->head & (ring->n_lines - 1)];
         return atomic_load_explicit(&record->mark, memory_order_relaxed) == ring->head + 1;
 }
 

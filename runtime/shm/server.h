@@ -45,7 +45,7 @@ struct server_lane {
 };
 
 struct server_connection {
-        atomic_uint references; /* the loop's, and one of each call */
+        atomic_uint references;    /* the loop's, and one of each call */
         struct listener *listener; /* NULL once closed; the loop's */
         baton_loop *loop;
         struct list link; /* of the listener's; its lock */
@@ -55,11 +55,12 @@ struct server_connection {
         struct loop_task adopt;
         baton_peer peer;
         size_t max_message_bytes;
+        uint64_t ring_bytes; /* of all lanes */
         atomic_bool closed;
         bool established;
         atomic_uint n_calls;
         struct server_lane *lanes[SHM_LANES];
-        struct shm_server_call *spare;               /* calls for reuse; the loop's */
+        struct shm_server_call *spare;              /* calls for reuse; the loop's */
         _Atomic(struct shm_server_call *) returned; /* freed on other threads */
 };
 
@@ -109,7 +110,7 @@ int server_call_begin(struct server_lane *lane, const struct ring_record *record
 int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool not_run, const char *text);
 
 /* Ends the connection of a client that broke the protocol; the lane's lock is held. Any thread: its loop closes it. */
-void server_lane_condemn(struct server_lane *lane);
+void server_lane_condemn(struct server_lane *lane, const char *why);
 
 /* Sends what is parked as far as there is room; the lane's lock is held. True when nothing is left. */
 bool server_unpark(struct server_lane *lane);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DRAINS_MOST = 16 }; /* of 64 control messages each: more than an honest client ever has under way */
+
 static struct shm_server_call *shm_call_of(const struct baton_call *call)
 {
         return container_of(call, struct shm_server_call, call);
@@ -44,7 +46,7 @@ bool server_unpark(struct server_lane *lane)
                 struct parked *parked = container_of(lane->parked.next, struct parked, link);
                 int error = message_send_bytes(&lane->ends, &parked->header, parked->body);
                 if (error == -EPROTO)
-                        server_lane_condemn(lane);
+                        server_lane_condemn(lane, "its read position is impossible");
                 if (error < 0)
                         return false;
                 list_remove(&parked->link);
@@ -62,9 +64,10 @@ static int send_failure(struct server_lane *lane, struct shm_record *header, con
         if (error == -EAGAIN)
                 error = park(lane, header, text);
         server_lane_notify(lane);
-        if (error != -EPROTO)
-                return error;
-        server_lane_condemn(lane);
+        if (error >= 0)
+                return 0;
+        /* A call must not stay without an outcome: the end of the connection is one. */
+        server_lane_condemn(lane, error == -EPROTO ? "its read position is impossible" : "no memory to answer it");
         return gone();
 }
 
@@ -93,7 +96,7 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
                                      .max_bytes = lane->connection->max_message_bytes };
         int error = server_unpark(lane) ? message_send(&lane->ends, &header, &form, message) : -EAGAIN;
         if (error == -EAGAIN) {
-                uint8_t body[SHM_OUTLINE_BODY];
+                uint8_t body[SHM_PARKED_BODY];
                 error = message_park(&lane->ends, &header, &form, message, body);
                 if (error >= 0)
                         error = park(lane, &header, body);
@@ -102,7 +105,7 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
                 server_lane_notify(lane);
         if (error != -EPROTO)
                 return error;
-        server_lane_condemn(lane);
+        server_lane_condemn(lane, "its read position is impossible");
         return gone();
 }
 
@@ -214,21 +217,21 @@ static const struct call_ops call_ops = {
 
 /* ---- a call's begin --------------------------------------------------------------------------------------- */
 
+/* The segment was announced before the record was published, so the message is there to be read, if behind others. */
 static int locate(struct server_lane *lane, const struct ring_record *record, struct message_body *body)
 {
         int error = message_locate(&lane->connection->shared, record, body);
-        if (error != -EAGAIN)
-                return error;
-        /* The segment was announced before the record was published, so the message is there to be read. */
-        error = server_connection_drain(lane->connection);
-        if (error >= 0)
-                error = message_locate(&lane->connection->shared, record, body);
+        for (int i = 0; error == -EAGAIN && i < DRAINS_MOST; i++) {
+                error = server_connection_drain(lane->connection);
+                if (error >= 0)
+                        error = message_locate(&lane->connection->shared, record, body);
+        }
         return error == -EAGAIN ? -EPROTO : error;
 }
 
 /* Answers without a call; the handler did not run. */
-static int turn_away(struct server_lane *lane, const struct ring_record *record, struct message_body *body, baton_code code,
-                     const char *text)
+static int turn_away(struct server_lane *lane, const struct ring_record *record, struct message_body *body,
+                     baton_code code, const char *text)
 {
         message_return(&lane->connection->shared, body);
         ring_advance(&lane->ends.in, record);
@@ -277,7 +280,8 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
 {
         const struct server_config *config = lane->connection->listener->config;
         if (deadline_passed(record->deadline_ns))
-                return turn_away(lane, record, body, BATON_DEADLINE_EXCEEDED, "the deadline passed before the call began");
+                return turn_away(lane, record, body, BATON_DEADLINE_EXCEEDED,
+                                 "the deadline passed before the call began");
         if (atomic_load_explicit(&lane->connection->n_calls, memory_order_relaxed) >= config->options.max_calls)
                 return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED,
                                  "too many unanswered calls on this connection (max_calls of the server)");
@@ -293,7 +297,8 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
                 return turn_away(lane, record, body, room ? BATON_RESOURCE_EXHAUSTED : BATON_INVALID_ARGUMENT,
                                  baton_error());
         }
-        ring_advance(&lane->ends.in, record); /* before the handler: its lines can be reused, and the client knows that it runs */
+        ring_advance(&lane->ends.in,
+                     record); /* before the handler: its lines can be reused, and the client knows that it runs */
         lane->connection->listener->sink->serve(lane->connection->listener->sink, &self->call, offer);
         return 0;
 }

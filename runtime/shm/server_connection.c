@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "shm/region.h"
 #include "shm/server.h"
 #include <errno.h>
@@ -91,7 +92,8 @@ static int check_hello(struct server_connection *connection, const struct contro
                 return refuse(connection, BATON_INVALID_ARGUMENT, "the greeting is not Baton's");
         if (hello->version != SHM_VERSION)
                 return refuse(connection, BATON_FAILED_PRECONDITION,
-                              "the client speaks version %u of the local protocol, the server version %d; rebuild the older one",
+                              "the client speaks version %u of the local protocol, the server version %d; rebuild the "
+                              "older one",
                               hello->version, SHM_VERSION);
         if (!link_ring_bytes_valid(hello->ring_bytes) || hello->heap_max > SHM_HEAP_MOST || message->n_fds != 1)
                 return refuse(connection, BATON_INVALID_ARGUMENT, "the greeting asks for impossible sizes");
@@ -136,6 +138,7 @@ static int establish(struct server_connection *connection, struct control_messag
         if (error < 0)
                 return error;
         connection->established = true;
+        connection->ring_bytes = message->hello.ring_bytes;
         loop_timer_set(connection->loop, &connection->handshake, 0);
         server_lane_start(lane);
         return 0;
@@ -161,9 +164,10 @@ static int open_lane(struct server_connection *connection, struct control_messag
 {
         const struct shm_new_lane *asked = &message->lane;
         bool has_bell = asked->has_bell;
-        if (asked->lane == 0 || asked->lane >= SHM_LANES || connection->lanes[asked->lane] ||
-            !link_ring_bytes_valid(asked->ring_bytes) || message->n_fds != 1 + has_bell ||
-            (has_bell && !is_bell(message->fds[1])))
+        connection->ring_bytes += asked->ring_bytes; /* the server's own memory: each half of a lane has a ring */
+        if (connection->ring_bytes > SHM_RINGS_MOST || asked->lane == 0 || asked->lane >= SHM_LANES ||
+            connection->lanes[asked->lane] || !link_ring_bytes_valid(asked->ring_bytes) ||
+            message->n_fds != 1 + has_bell || (has_bell && !is_bell(message->fds[1])))
                 return -EPROTO;
         struct server_lane *lane = server_lane_new(connection, -1);
         if (!lane)
@@ -179,7 +183,7 @@ static int open_lane(struct server_connection *connection, struct control_messag
         if (error < 0)
                 return error;
         if (has_bell)
-                lane->bell_fd = control_take(message, 1);
+                lane->bell_fd = fork_guard(control_take(message, 1));
         server_lane_start(lane);
         return 0;
 }
@@ -259,7 +263,7 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
         connection->loop = loop;
         connection->peer = peer;
         connection->max_message_bytes = listener->config->options.max_message_bytes;
-        connection->shared.socket = socket;
+        connection->shared.socket = fork_guard(socket);
         connection->source = (struct loop_source){ .fd = socket, .ready = on_socket };
         connection->handshake.fire = on_handshake_timeout;
         connection->adopt.run = adopt;

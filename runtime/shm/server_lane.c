@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "shm/server.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-        BATCH = 16, /* requests of one lane before the next lane's turn */
+        BATCH = 16,                  /* requests of one lane before the next lane's turn */
         PARKED_MOST = SHM_LOANS / 2, /* replies that wait, before no more requests are taken; each may need a loan */
         RETRY_LEAST_NS = 1000000,
         RETRY_MOST_NS = 64000000,
@@ -35,16 +36,16 @@ void server_lane_notify(struct server_lane *lane)
         char byte = 0;
         if (lane->bell_fd < 0)
                 wake_ring(&lane->ends.waker);
-        else
-                send(lane->bell_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else if (send(lane->bell_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                lane->ends.waker.rung = 0; /* another try with the next record */
 }
 
-void server_lane_condemn(struct server_lane *lane)
+void server_lane_condemn(struct server_lane *lane, const char *why)
 {
         struct server_connection *connection = lane->connection;
         if (atomic_exchange_explicit(&connection->closed, true, memory_order_acq_rel))
                 return;
-        log_line(BATON_LOG_WARNING, "dropping the client with pid %d: its read position is impossible", (int)connection->peer.pid);
+        log_line(BATON_LOG_WARNING, "dropping the client with pid %d: %s", (int)connection->peer.pid, why);
         shutdown(connection->shared.socket, SHUT_RDWR);
 }
 
@@ -123,8 +124,10 @@ static int poll_requests(struct loop_poller *poller)
                 n = 1;
                 handled++;
         }
-        if (n < 0) {
-                server_connection_close(connection, "the client broke the protocol");
+        if (n == -ECONNRESET)
+                server_connection_close(connection, NULL);
+        else if (n < 0 || heap_broken(&connection->shared.heap)) {
+                server_connection_close(connection, "it broke the protocol");
         } else if (lane->unannounced) {
                 /* No reply told the client that its ring has room again. */
                 pthread_mutex_lock(&lane->lock);
@@ -179,7 +182,7 @@ void server_lane_stop(struct server_lane *lane)
         /* The client's loop sees the end by the hang-up of its bell. */
         pthread_mutex_lock(&lane->lock);
         if (lane->bell_fd >= 0)
-                close(lane->bell_fd);
+                fork_close(lane->bell_fd);
         lane->bell_fd = -1;
         pthread_mutex_unlock(&lane->lock);
         /* Whoever saw the connection open has let go of the lock: nothing is posted from now on. */

@@ -44,9 +44,10 @@ void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value
                 { .val = waker->bell, .uaddr = (uintptr_t)&waker->peer->bell, .flags = FUTEX_32 },
                 { .val = also_value, .uaddr = (uintptr_t)also, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
         };
-        if (syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM))
+        if (syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC) >= 0 || errno == EAGAIN || errno == EINTR ||
+            errno == ETIMEDOUT)
                 return;
-        /* Before Linux 5.16, or under an old seccomp filter. */
+        /* Before Linux 5.16, or under a seccomp filter. */
         until = absolute(deadline_earlier(deadline_ns, now + FALLBACK_WAIT_NS));
         if (atomic_load_explicit(also, memory_order_acquire) == also_value)
                 syscall(SYS_futex, &waker->peer->bell, FUTEX_WAIT_BITSET, waker->bell, &until, NULL,
@@ -72,5 +73,5 @@ void wake_ring(struct waker *waker)
 {
         uint32_t bell = atomic_load_explicit(&waker->mine->bell, memory_order_relaxed);
         atomic_store_explicit(&waker->mine->bell, bell + 1, memory_order_release); /* W4 */
-        syscall(SYS_futex, &waker->mine->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        syscall(SYS_futex, &waker->mine->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

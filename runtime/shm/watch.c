@@ -2,6 +2,7 @@
 #include "shm/watch.h"
 #include "base/error.h"
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -64,7 +65,12 @@ static void report(struct watch *watch)
 {
         pthread_mutex_lock(&lock);
         /* It may have been removed, and freed, after epoll_wait returned it. */
-        if (registered(watch)) {
+        struct pollfd control = { .events = POLLRDHUP };
+        bool there = registered(watch);
+        if (there)
+                control.fd = watch->fd;
+        /* Another one may also have come to the same address since: so the hang-up is looked at once more. */
+        if (there && poll(&control, 1, 0) > 0) {
                 epoll_ctl(epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
                 list_remove(&watch->link);
                 watch->hangup(watch);

@@ -23,7 +23,7 @@
  */
 struct reply {
         baton_arena arena;
-        const char *text; /* of a failure; "" otherwise */
+        const char *text; /* of a failure; NULL: it is the one in baton_error() */
         /* Payload memory borrowed from the peer; give_back returns it. NULL: nothing is borrowed. */
         void (*give_back)(void *lender, uint32_t loan);
         void *lender;
@@ -40,7 +40,8 @@ static inline size_t arena_budget(size_t max_message_bytes)
  * memory. */
 static inline ProtobufCMessage *reply_new_message(struct reply *reply, const ProtobufCMessageDescriptor *descriptor)
 {
-        struct reply **handle = (struct reply **)baton_arena_alloc(&reply->arena, sizeof *handle + descriptor->sizeof_message);
+        struct reply **handle =
+                (struct reply **)baton_arena_alloc(&reply->arena, sizeof *handle + descriptor->sizeof_message);
         if (!handle)
                 return NULL;
         *handle = reply;
@@ -67,7 +68,7 @@ struct client_call {
         void (*done)(struct client_call *call); /* asynchronous calls: on the loop's thread */
 
         const ProtobufCMessage *message; /* the reply's message; NULL on failure */
-        baton_code code;                 /* on failure the text is in reply->text, or, if that is "", in baton_error() */
+        baton_code code;                 /* on failure the text is reply->text */
         bool maybe_executed;
 };
 
@@ -99,6 +100,8 @@ struct transport {
         void (*unref)(struct connection *connection);
         /* Whether the peer still lives, as far as is known. Any thread, no system call. */
         bool (*alive)(const struct connection *connection);
+        /* No more calls will be made: the server is told, whoever else still holds references. */
+        void (*hang_up)(struct connection *connection);
 
         /* A lane carries the blocking calls of one thread at a time. Opening may block until deadline_ns. Holds a
          * reference on its connection until closed. */
@@ -111,8 +114,8 @@ struct transport {
          * already, and then core delivers its outcome; or -EAGAIN and such: no call was made. Any thread, with core's channel lock held; does not block. When the server is gone, every call has ended and `lost`
          * is called on the loop's thread, which closes the lane. close: completes what is in flight with CANCELLED; the loop's
          * thread, also from inside a `done`. */
-        int (*async_open)(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
-                          void *context, struct async_lane **lane);
+        int (*async_open)(struct connection *connection, baton_loop *loop, uint64_t deadline_ns,
+                          void (*lost)(void *context), void *context, struct async_lane **lane);
         int (*async_start)(struct async_lane *lane, struct client_call *call);
         void (*async_close)(struct async_lane *lane);
 
@@ -123,8 +126,8 @@ struct transport {
         bool (*free)(struct connection *connection, void *memory);
 
         /* Binds and listens; accepts on `loop` from now on, and serves each connection on a loop that sink->place names. */
-        int (*listen)(const char *address, const struct server_config *config, struct server_sink *sink, baton_loop *loop,
-                      struct listener **listener);
+        int (*listen)(const char *address, const struct server_config *config, struct server_sink *sink,
+                      baton_loop *loop, struct listener **listener);
         /* Stops accepting, closes every connection and frees the listener. The loops do not run any more. */
         void (*unlisten)(struct listener *listener);
 };

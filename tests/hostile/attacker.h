@@ -6,7 +6,7 @@
 #include "shm/layout.h"
 #include <sys/socket.h>
 
-enum { RING_BYTES = 4096, RING_LINES = RING_BYTES / SHM_LINE, HEAP_BYTES = 4 << 20, MOST_FDS = 253 };
+enum { RING_BYTES = 8192, RING_LINES = RING_BYTES / SHM_LINE, HEAP_BYTES = 4 << 20, MOST_FDS = 253 };
 
 /* Where a malformed thing hits: the server must be as it was, whatever became of the attacker. */
 struct attacker {

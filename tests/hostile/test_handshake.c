@@ -155,7 +155,7 @@ static void lanes(void)
             file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
         struct shm_new_lane lane = { .kind = SHM_LANE, .lane = 1, .ring_bytes = RING_BYTES };
         static const uint32_t numbers[] = { 0, SHM_LANES, SHM_LANES + 1, 1u << 31, UINT32_MAX };
-        static const uint32_t rings[] = { 0, 1, 4095, 8192, 32 << 20, UINT32_MAX };
+        static const uint32_t rings[] = { 0, 1, 4095, 16384, 32 << 20, UINT32_MAX };
         for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
                 lane.lane = numbers[i];
                 later_message("an impossible lane", &lane, sizeof lane, &half, 1);

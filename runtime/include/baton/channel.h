@@ -20,7 +20,7 @@ typedef struct baton_channel_options {
         uint32_t connect_timeout_ms; /* for one attempt to connect; 0: 1000. A call's own deadline counts as well. */
         size_t max_message_bytes;    /* larger requests and replies end RESOURCE_EXHAUSTED; 0: 64 MiB; at most 1 GiB */
         size_t max_heap_bytes;       /* shared memory for payloads on their way; 0: 4 × max_message_bytes */
-        uint32_t ring_bytes;         /* per calling thread and direction, a power of two; 0: 32 KiB */
+        uint32_t ring_bytes;         /* per calling thread and direction, a power of two, 8 KiB to 4 MiB; 0: 32 KiB */
         uint32_t spin_us;            /* how long a caller polls at most before it sleeps, microseconds; 0: 50 */
         bool no_spin;                /* sleep at once: lowest CPU use, a wake-up's latency on every call */
         uint32_t max_in_flight;      /* asynchronous calls at once on one loop; 0: 1024. One more is -EAGAIN. */

@@ -62,7 +62,8 @@ typedef enum baton_log_level {
 } baton_log_level;
 
 /* Receives one line, without newline; the line is valid during the call only. Called from any thread, also
- * from a server's workers: it must be thread-safe, must not block for long and must not call Baton. */
+ * from a server's workers: it must be thread-safe, must not block for long and must not call Baton. Of more than 100
+ * lines a second the rest is dropped, and their number told in the next line. */
 typedef void (*baton_log_function)(baton_log_level level, const char *line, void *context);
 
 /* Sets where log lines go; NULL, the default, drops them. The library prints nowhere else. Call it before the

@@ -1,0 +1,158 @@
+/* Lanes for blocking calls, which threads lease for the length of one. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/error.h"
+#include "core/channel.h"
+#include <stdlib.h>
+#include <string.h>
+
+void callers_init(baton_channel *channel)
+{
+        pthread_mutex_init(&channel->callers_lock, NULL);
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&channel->caller_free, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+}
+
+static void drop_lane(baton_channel *channel, struct caller *caller)
+{
+        if (caller->lane)
+                channel->transport->lane_close(caller->lane);
+        if (caller->connection)
+                channel->transport->unref(caller->connection);
+        caller->lane = NULL;
+        caller->connection = NULL;
+}
+
+void callers_deinit(baton_channel *channel)
+{
+        for (uint32_t i = 0; i < atomic_load(&channel->n_callers); i++) {
+                drop_lane(channel, channel->callers[i]);
+                reply_home_leave(channel->callers[i]->home);
+                free(channel->callers[i]);
+        }
+        pthread_cond_destroy(&channel->caller_free);
+        pthread_mutex_destroy(&channel->callers_lock);
+}
+
+void callers_drop_idle(baton_channel *channel)
+{
+        for (uint32_t i = 0; i < atomic_load_explicit(&channel->n_callers, memory_order_acquire); i++) {
+                struct caller *caller = channel->callers[i];
+                if (atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
+                        continue;
+                if (caller->lane && !channel->transport->alive(caller->connection))
+                        drop_lane(channel, caller);
+                channel_give_back(channel, caller);
+        }
+}
+
+/* ---- leasing ---------------------------------------------------------------------------------------------- */
+
+/* Threads start looking at different callers, so that each tends to keep one. */
+static uint32_t first_choice(void)
+{
+        static atomic_uint n_threads;
+        static _Thread_local uint32_t mine;
+        if (!mine)
+                mine = atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed) + 1;
+        return mine - 1;
+}
+
+static struct caller *try_lease(baton_channel *channel)
+{
+        uint32_t n = atomic_load_explicit(&channel->n_callers, memory_order_acquire); /* pairs with add_caller */
+        for (uint32_t i = 0, at = n ? first_choice() % n : 0; i < n; i++, at = at + 1 < n ? at + 1 : 0) {
+                struct caller *caller = channel->callers[at];
+                /* acquire pairs with the release in channel_give_back: what the last holder did to the lane is seen. */
+                if (!atomic_load_explicit(&caller->leased, memory_order_relaxed) &&
+                    !atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
+                        return caller;
+        }
+        return NULL;
+}
+
+/* A new caller, leased; NULL when there may be no more or memory is short. The lock is held. */
+static struct caller *add_caller(baton_channel *channel)
+{
+        uint32_t n = atomic_load_explicit(&channel->n_callers, memory_order_acquire);
+        if (n == CALLERS)
+                return NULL;
+        struct caller *caller = aligned_alloc(64, sizeof *caller);
+        if (!caller)
+                return NULL;
+        memset(caller, 0, sizeof *caller);
+        caller->home = reply_home_new();
+        if (!caller->home) {
+                free(caller);
+                return NULL;
+        }
+        atomic_store_explicit(&caller->leased, true, memory_order_relaxed);
+        channel->callers[n] = caller;
+        atomic_store_explicit(&channel->n_callers, n + 1, memory_order_release);
+        return caller;
+}
+
+/* Waits for a caller to be given back; the lock is held. */
+static struct caller *await_caller(baton_channel *channel, uint64_t deadline_ns)
+{
+        struct caller *caller;
+        atomic_fetch_add(&channel->waiting, 1);
+        while (!(caller = try_lease(channel)) && !deadline_passed(deadline_ns)) {
+                /* Bounded: a caller may be given back between the look and the wait. */
+                uint64_t until = deadline_earlier(deadline_ns, clock_now_ns() + 10000000);
+                struct timespec when = { .tv_sec = (time_t)(until / 1000000000u),
+                                         .tv_nsec = (long)(until % 1000000000u) };
+                pthread_cond_timedwait(&channel->caller_free, &channel->callers_lock, &when);
+        }
+        atomic_fetch_sub(&channel->waiting, 1);
+        return caller;
+}
+
+struct caller *channel_lease(baton_channel *channel, uint64_t deadline_ns)
+{
+        struct caller *caller = try_lease(channel);
+        if (caller)
+                return caller;
+        pthread_mutex_lock(&channel->callers_lock);
+        caller = add_caller(channel);
+        if (!caller && atomic_load(&channel->n_callers))
+                caller = await_caller(channel, deadline_ns);
+        pthread_mutex_unlock(&channel->callers_lock);
+        return caller;
+}
+
+void channel_give_back(baton_channel *channel, struct caller *caller)
+{
+        atomic_store_explicit(&caller->leased, false, memory_order_release);
+        if (atomic_load_explicit(&channel->waiting, memory_order_relaxed))
+                pthread_cond_signal(&channel->caller_free);
+}
+
+int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, baton_code *code)
+{
+        const struct transport *transport = channel->transport;
+        if (caller->lane && transport->alive(caller->connection))
+                return 0;
+        drop_lane(channel, caller);
+        int error = channel_lock(channel, deadline_ns);
+        if (error < 0) {
+                *code = BATON_DEADLINE_EXCEEDED;
+                return error;
+        }
+        error = channel_connect(channel, deadline_ns, code);
+        if (error >= 0)
+                caller->connection = transport->ref(channel->source->connection);
+        pthread_mutex_unlock(&channel->lock);
+        if (error < 0)
+                return error;
+        uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
+        error = transport->lane_open(caller->connection, deadline_earlier(until, deadline_ns), &caller->lane);
+        if (error < 0) {
+                *code = deadline_passed(deadline_ns) ? BATON_DEADLINE_EXCEEDED : BATON_UNAVAILABLE;
+                caller->lane = NULL;
+        }
+        return error;
+}

@@ -1,0 +1,13 @@
+/* The limits that channels and servers have in common. */
+#ifndef CORE_OPTIONS_H
+#define CORE_OPTIONS_H
+
+#include <stddef.h>
+
+/* Refuses a value with -EINVAL, naming the option ("channel option ring_bytes"). */
+int option_refuse(const char *owner, const char *name, unsigned long long value, const char *expected);
+
+/* Fills in defaults of the sizes of messages and payload memory, and checks them. owner: "channel" or "server". */
+int option_sizes(const char *owner, size_t *max_message_bytes, size_t *max_heap_bytes);
+
+#endif
