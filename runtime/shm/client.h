@@ -100,10 +100,10 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
 int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **out);
 void shm_lane_close(struct lane *lane);
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
-                struct connection **connection, baton_code *code);
+                struct connection **out, baton_code *code);
 void shm_call(struct lane *lane, struct client_call *call);
 int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
-                   void *context, struct async_lane **lane);
+                   void *context, struct async_lane **out);
 int shm_async_start(struct async_lane *lane, struct client_call *call);
 void shm_async_close(struct async_lane *lane);
 struct connection *shm_ref(struct connection *connection);

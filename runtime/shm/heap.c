@@ -66,8 +66,9 @@ static int map_segment(struct heap *heap, struct heap_segment *segment)
                 close(fd);
         if (error < 0) {
                 /* The peer may know the addresses or not: they stay reserved, and are replaced by the next try. */
-                mmap(heap->base + segment->offset, segment->size, PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+                if (mmap(heap->base + segment->offset, segment->size, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+                        log_line(BATON_LOG_WARNING, "a heap segment that is not used could not be unmapped");
                 buddy_deinit(&segment->buddy);
         }
         return error;

@@ -77,7 +77,7 @@ static inline int ring_ready(const struct ring_consumer *ring)
 }
 
 /* 1 and the next record; 0 when there is none; -EPROTO when it cannot be one. Skips pads. */
-int ring_peek(struct ring_consumer *ring, struct ring_record *record);
+int ring_peek(struct ring_consumer *ring, struct ring_record *out);
 
 /* Hands the record's lines back to the producer. */
 void ring_advance(struct ring_consumer *ring, const struct ring_record *record);
