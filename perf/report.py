@@ -53,7 +53,7 @@ class Round:
         return mallocs / self.get("steady", counter="calls") if mallocs is not None else None
 
     def syscalls_per_call(self):
-        few, many = "syscalls.10000", "syscalls.110000"
+        few, many = "syscalls.few", "syscalls.many"
         if self.get(few, counter="syscalls") is None or self.get(many, counter="syscalls") is None:
             return None
         calls = self.get(many, counter="calls") - self.get(few, counter="calls")

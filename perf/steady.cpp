@@ -1,7 +1,7 @@
 /*
  * bench_steady CALLS: makes small blocking calls, both sides polling, and prints how often either process allocated
  * memory or went to sleep meanwhile: once everything is warm, never. System calls are counted from outside: bench.sh runs
- * this under strace with few and with many calls and compares.
+ * this under perf with few and with many calls and compares.
  */
 #include "service.h"
 

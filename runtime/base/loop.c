@@ -17,10 +17,12 @@
 enum {
         BATCH = 64,                  /* epoll events taken at once */
         ROUNDS_PER_CLOCK = 32,       /* polling rounds between two looks at the clock */
-        SOURCES_EVERY_NS = 100000,   /* a busy loop looks at its sources this often */
+        SOURCES_EVERY_NS = 1000000,  /* a busy loop looks at its sources this often */
+        PARKED_EVERY_NS = 100000,    /* or this, while one of them may be the bell of somebody parked */
         PARK_AFTER_NS = 2000000,     /* a poller quiet for that long is parked */
         DISPATCH_ROUNDS = 64,        /* polling rounds of one baton_loop_dispatch */
         DEFAULT_SPIN_NS = 50 * 1000, /* of a user's loop */
+        PATIENCE_NS = 20000,         /* many clients share a loop: while they change, it had better stay on its CPU */
 };
 
 struct baton_loop {
@@ -29,6 +31,7 @@ struct baton_loop {
         struct loop_source alarm;  /* a timerfd, for the earliest timer */
         struct spin spin;
         struct list active;
+        struct list parked;
         struct list *next;          /* where the polling round goes on */
         struct loop_poller *polled; /* whose turn it is; NULL once it is removed */
         struct list timers;
@@ -194,8 +197,10 @@ void loop_poller_add(baton_loop *loop, struct loop_poller *poller)
 
 void loop_poller_wake(baton_loop *loop, struct loop_poller *poller)
 {
-        if (!list_empty(&poller->link))
+        if (!list_empty(&poller->link) && !poller->parked)
                 return;
+        list_remove(&poller->link);
+        poller->parked = false;
         poller->disarm(poller);
         poller->active_ns = clock_now_ns();
         poller->busy = false;
@@ -242,6 +247,8 @@ static bool park(baton_loop *loop, uint64_t quiet_since)
                         pending = true;
                 } else {
                         list_remove(&poller->link);
+                        list_append(&loop->parked, &poller->link);
+                        poller->parked = true;
                 }
         }
         return pending;
@@ -267,7 +274,7 @@ static int handle_sources(baton_loop *loop, int timeout_ms)
 /* Between polling rounds: now and then sees to the sources, and parks whom nobody calls. */
 static int keep_house(baton_loop *loop, uint64_t now)
 {
-        if (now - loop->sources_ns < SOURCES_EVERY_NS)
+        if (now - loop->sources_ns < (list_empty(&loop->parked) ? SOURCES_EVERY_NS : PARKED_EVERY_NS))
                 return 0;
         for (struct list *at = loop->active.next; at != &loop->active; at = at->next) {
                 struct loop_poller *poller = container_of(at, struct loop_poller, link);
@@ -280,44 +287,41 @@ static int keep_house(baton_loop *loop, uint64_t now)
 }
 
 /* Polls until something was handled or the time to sleep has come. */
-static int spin_once(baton_loop *loop, uint64_t *start_ns, uint64_t end_ns)
+static int spin_once(baton_loop *loop, struct spin_wait *wait, uint64_t end_ns)
 {
         for (;;) {
                 int handled = poll_active(loop);
-                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0 || !*start_ns;
-                if (handled && !look)
-                        return handled;
-                uint64_t now = look ? clock_now_ns() : 0;
+                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0;
                 if (look)
-                        handled += keep_house(loop, now);
+                        handled += keep_house(loop, clock_now_ns());
+                if (handled)
+                        spin_hit(&loop->spin, wait);
                 if (handled || atomic_load_explicit(&loop->stop, memory_order_relaxed))
                         return handled;
-                if (!*start_ns)
-                        *start_ns = now;
-                if (look && (now - *start_ns >= loop->spin.budget_ns || (end_ns && now >= end_ns)))
-                        return 0;
-                if (look && !spin_yield(&loop->spin, now - *start_ns))
-                        return 0;
                 spin_relax();
+                if (!look && loop->spin.max_ns)
+                        continue;
+                uint64_t now = clock_now_ns();
+                if ((end_ns && now >= end_ns) || !spin_again(&loop->spin, wait, now))
+                        return 0;
         }
 }
 
 static int wait_until(baton_loop *loop, uint64_t end_ns, bool forever)
 {
-        uint64_t start = 0;
         for (;;) {
-                int handled = spin_once(loop, &start, end_ns);
+                struct spin_wait wait = { 0 };
+                int handled = spin_once(loop, &wait, end_ns);
                 if (handled || atomic_load_explicit(&loop->stop, memory_order_relaxed))
                         return handled;
                 int timeout_ms = forever ? -1 : deadline_left_ms(end_ns, -1);
                 if (park(loop, UINT64_MAX))
                         continue;
                 handled = handle_sources(loop, timeout_ms);
-                spin_slept(&loop->spin, loop->sources_ns - start);
+                spin_slept(&loop->spin, loop->sources_ns - wait.start_ns);
                 if (handled || (!forever && loop->sources_ns >= end_ns))
                         return handled;
                 /* Woken for a poller: it is polled with a new budget. */
-                start = 0;
         }
 }
 
@@ -400,10 +404,11 @@ baton_loop *loop_new(uint64_t spin_ns)
         loop->wakeup.ready = wakeup_ready;
         loop->alarm.ready = alarm_ready;
         list_init(&loop->active);
+        list_init(&loop->parked);
         list_init(&loop->timers);
         list_init(&loop->posted);
         pthread_mutex_init(&loop->lock, NULL);
-        spin_init(&loop->spin, spin_ns);
+        spin_init(&loop->spin, spin_ns, PATIENCE_NS);
         if (open_fds(loop) < 0) {
                 baton_loop_free(loop);
                 return NULL;

@@ -28,7 +28,8 @@ struct loop_poller {
         bool (*arm)(struct loop_poller *poller);
         /* Takes that request back. */
         void (*disarm)(struct loop_poller *poller);
-        struct list link; /* in the loop's active list, or alone when parked */
+        struct list link; /* in the loop's list of the active, or of the parked, or alone before it is first woken */
+        bool parked;
         uint64_t active_ns;
         bool busy;
 };

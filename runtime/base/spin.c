@@ -7,16 +7,18 @@
 enum {
         BUDGET_START_NS = 10000,
         BUDGET_LEAST_NS = 4000, /* a reply from a running peer comes within this: never give that up */
-        YIELD_AFTER_NS = 2000,
-        YIELD_ALONE_NS = 2000, /* sched_yield without another runnable thread takes less */
+        YIELD_ALONE_NS = 2000,  /* sched_yield without another runnable thread takes less */
+        YIELDS_MOST = 8,
+        PATIENCE_LEAST_NS = 250,
 };
 
-void spin_init(struct spin *spin, uint64_t max_ns)
+void spin_init(struct spin *spin, uint64_t max_ns, uint64_t patience_ns)
 {
         /* Not this thread's affinity: pinned to one CPU, with its peer pinned to another, is where polling is best. */
         if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
                 max_ns = 0;
         spin->max_ns = max_ns;
+        spin->patience_ns = spin->patience_most_ns = patience_ns;
         spin->budget_ns = max_ns < BUDGET_START_NS ? max_ns : BUDGET_START_NS;
 }
 
@@ -29,12 +31,20 @@ void spin_slept(struct spin *spin, uint64_t waited_ns)
                 spin->budget_ns /= 2;
 }
 
-bool spin_yield(struct spin *spin, uint64_t waited_ns)
+bool spin_again(struct spin *spin, struct spin_wait *wait, uint64_t now_ns)
 {
-        if (!spin->crowded && waited_ns < YIELD_AFTER_NS)
+        if (!wait->start_ns)
+                wait->start_ns = now_ns;
+        if (now_ns - wait->start_ns >= spin->budget_ns)
+                return false;
+        if (now_ns - wait->start_ns < spin->patience_ns)
                 return true;
-        uint64_t before = clock_now_ns();
         sched_yield();
-        spin->crowded = clock_now_ns() - before >= YIELD_ALONE_NS;
-        return !spin->crowded;
+        uint64_t after = clock_now_ns();
+        if (after - now_ns < YIELD_ALONE_NS)
+                return true;
+        if (spin->patience_ns > PATIENCE_LEAST_NS)
+                spin->patience_ns /= 2;
+        wait->start_ns = after;
+        return ++wait->yields < YIELDS_MOST;
 }

@@ -1,6 +1,10 @@
 /*
- * How long to poll before sleeping. Grows while waits turn out short and shrinks while they turn out long, as KVM's
- * halt polling does (Linux, Documentation/virt/kvm/halt-polling.rst).
+ * How long to poll before sleeping, and before giving the CPU to others. Both adapt.
+ *
+ * The budget grows while waits turn out short and shrinks while they turn out long, as KVM's halt polling does (Linux,
+ * Documentation/virt/kvm/halt-polling.rst). The patience grows while polling succeeds, and shrinks while it takes a yield
+ * for the peer to get on: then the peer was waiting for this very CPU. On a crowded machine yielding is better than sleeping,
+ * which would cost the peer a wake-up for each answer.
  */
 #ifndef BASE_SPIN_H
 #define BASE_SPIN_H
@@ -11,21 +15,32 @@
 struct spin {
         uint64_t max_ns;    /* 0: never poll */
         uint64_t budget_ns; /* what the next wait may poll */
-        bool crowded;       /* the last yield found others waiting for this CPU */
+        uint64_t patience_most_ns;
+        uint64_t patience_ns; /* how long it polls before it yields */
 };
 
-/* max_ns is taken as 0 on a machine with one CPU: the peer could not run meanwhile. */
-void spin_init(struct spin *spin, uint64_t max_ns);
+/* max_ns is taken as 0 on a machine with one CPU: the peer could not run meanwhile. patience_ns: the most of it. */
+void spin_init(struct spin *spin, uint64_t max_ns, uint64_t patience_ns);
 
 /* Reports a whole wait that did not end by polling: its length, sleep included. */
 void spin_slept(struct spin *spin, uint64_t waited_ns);
 
-/*
- * To be called now and then while polling, with the time since the wait began: gives the CPU to whoever else is runnable, after a
- * while that a running peer would have answered in. False when others are runnable: polling then takes the CPU from the peer that
- * is waited for, and the caller had better sleep. As long as that is so, the while is nothing.
- */
-bool spin_yield(struct spin *spin, uint64_t waited_ns);
+/* One wait; zero-initialised. */
+struct spin_wait {
+        uint64_t start_ns;
+        uint32_t yields; /* how often others took the CPU meanwhile */
+};
+
+/* To be called now and then while polling: whether to go on, or rather sleep. May yield; what others run meanwhile does not
+ * count as waiting. */
+bool spin_again(struct spin *spin, struct spin_wait *wait, uint64_t now_ns);
+
+/* Reports that polling found what it waited for. */
+static inline void spin_hit(struct spin *spin, const struct spin_wait *wait)
+{
+        if (!wait->yields && spin->patience_ns < spin->patience_most_ns)
+                spin->patience_ns += spin->patience_ns / 8;
+}
 
 /* Tells the core that this is a polling loop. */
 static inline void spin_relax(void)

@@ -19,21 +19,19 @@ static bool dead(const struct lane *lane)
 }
 
 /* Polls for a reply as long as that is promising. True when there is one. */
-static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, uint64_t *start_ns)
+static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, struct spin_wait *wait)
 {
         const struct ring_consumer *in = &lane->ends.in;
         for (uint32_t i = 1;; i++) {
-                if (ring_ready(in))
+                if (ring_ready(in)) {
+                        spin_hit(&lane->spin, wait);
                         return true;
+                }
                 spin_relax();
                 if (i % POLLS_PER_CLOCK)
                         continue;
                 uint64_t now = clock_now_ns();
-                if (!*start_ns)
-                        *start_ns = now;
-                if (now - *start_ns >= lane->spin.budget_ns || (deadline_ns && now >= deadline_ns) || dead(lane))
-                        return false;
-                if (!spin_yield(&lane->spin, now - *start_ns))
+                if ((deadline_ns && now >= deadline_ns) || dead(lane) || !spin_again(&lane->spin, wait, now))
                         return ring_ready(in);
         }
 }
@@ -63,11 +61,10 @@ static bool room_ready(struct lane *lane)
 /* 0, or the end of waiting: -EPIPE the server is gone, -ETIMEDOUT. */
 static int wait_for_reply(struct lane *lane, uint64_t deadline_ns)
 {
-        uint64_t start = 0;
-        if (lane->spin.max_ns && spin_for_reply(lane, deadline_ns, &start))
+        struct spin_wait wait = { 0 };
+        if (lane->spin.max_ns && spin_for_reply(lane, deadline_ns, &wait))
                 return 0;
-        if (!start)
-                start = clock_now_ns();
+        uint64_t start = wait.start_ns ? wait.start_ns : clock_now_ns();
         while (!reply_ready(lane)) {
                 if (dead(lane)) /* what it published before it died counts */
                         return reply_ready(lane) ? 0 : -EPIPE;

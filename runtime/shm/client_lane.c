@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ATTACH_POLL_MS = 1 };
+enum {
+        ATTACH_POLL_MS = 1,
+        PATIENCE_NS = 2000, /* a running server answers sooner */
+};
 
 /* A lane that the server had not granted when its opener's deadline came. The next opener waits on, for the server still may;
  * asking anew each time would use up the lanes. */
@@ -183,7 +186,8 @@ int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct la
                 free(lane);
                 return error;
         }
-        spin_init(&lane->spin, connection->options.no_spin ? 0 : connection->options.spin_us * UINT64_C(1000));
+        spin_init(&lane->spin, connection->options.no_spin ? 0 : connection->options.spin_us * UINT64_C(1000),
+                  PATIENCE_NS);
         lane->connection = shm_ref(connection);
         *out = lane;
         return 0;
