@@ -38,8 +38,10 @@ bool spin_again(struct spin *spin, struct spin_wait *wait, uint64_t now_ns);
 /* Reports that polling found what it waited for. */
 static inline void spin_hit(struct spin *spin, const struct spin_wait *wait)
 {
-        if (!wait->yields && spin->patience_ns < spin->patience_most_ns)
-                spin->patience_ns += spin->patience_ns / 8;
+        if (wait->yields || spin->patience_ns >= spin->patience_most_ns)
+                return;
+        uint64_t more = spin->patience_ns + spin->patience_ns / 8;
+        spin->patience_ns = more < spin->patience_most_ns ? more : spin->patience_most_ns;
 }
 
 /* Tells the core that this is a polling loop. */
