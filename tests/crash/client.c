@@ -2,6 +2,7 @@
 #include "peer.baton.h"
 #include <baton/baton.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,16 +112,28 @@ static void read_nothing(void)
         }
 }
 
+/* With a connection and calls on it, forks a child that lives on until nobody reads this program's output. */
+static void have_a_child(void)
+{
+        be_idle();
+        be_in_a_call();
+        have_many_calls();
+        pid_t pid = fork();
+        if (pid < 0)
+                give_up("fork");
+        if (pid == 0) {
+                poll(&(struct pollfd){ .fd = STDOUT_FILENO }, 1, -1);
+                _exit(0);
+        }
+}
+
 int main(int argc, char **argv)
 {
         static const struct {
                 const char *name;
                 void (*run)(void);
-        } modes[] = { { "idle", be_idle },
-                      { "call", be_in_a_call },
-                      { "payload", hold_payloads },
-                      { "async", have_many_calls },
-                      { "deaf", read_nothing } };
+        } modes[] = { { "idle", be_idle },          { "call", be_in_a_call }, { "payload", hold_payloads },
+                      { "async", have_many_calls }, { "deaf", read_nothing }, { "fork", have_a_child } };
         if (argc != 3)
                 return 2;
         channel = baton_channel_open(argv[1], NULL);

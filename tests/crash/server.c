@@ -2,6 +2,7 @@
 #include "peer.baton.h"
 #include <baton/baton.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -111,8 +112,22 @@ static void look(baton_call *call, const Test__Amount *request, void *context)
         peer_look_reply(call, &facts);
 }
 
+static void make_child(baton_call *call, const Test__Amount *request, void *context)
+{
+        (void)request;
+        (void)context;
+        Test__Amount reply = TEST__AMOUNT__INIT;
+        pid_t pid = fork();
+        if (pid == 0) {
+                poll(&(struct pollfd){ .fd = STDOUT_FILENO }, 1, -1);
+                _exit(0);
+        }
+        reply.n = (uint64_t)pid;
+        peer_fork_reply(call, &reply);
+}
+
 static const peer_handlers handlers = {
-        .echo = echo, .make = make, .hold = hold, .release = release, .nap = nap, .look = look
+        .echo = echo, .make = make, .hold = hold, .release = release, .nap = nap, .look = look, .fork = make_child
 };
 
 static void stop(int signal_number)
