@@ -165,6 +165,32 @@ static void test_child_releases_an_inherited_reply(void **state)
         expect_alive(channel);
 }
 
+static baton_server *inherited_server;
+
+static bool frees_inherited_server(void)
+{
+        baton_server_free(inherited_server);
+        return own_works();
+}
+
+/* The sockets and epoll sets of an inherited server are the parent's: what the child frees, the parent keeps. */
+static void test_child_frees_the_inherited_server(void **state)
+{
+        (void)state;
+        struct peer here;
+        peer_start_here(&here, &(baton_server_options){ .workers = 2 });
+        inherited_server = here.server;
+        baton_channel *before = peer_open(&here, NULL);
+        expect_alive(before);
+        in_child(frees_inherited_server);
+        expect_alive(before);
+        baton_channel *after = peer_open(&here, NULL); /* it listens yet */
+        expect_alive(after);
+        baton_channel_close(before);
+        baton_channel_close(after);
+        peer_end(&here);
+}
+
 static atomic_bool stop_calling;
 
 static void *keep_calling(void *argument)
@@ -200,6 +226,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(test_child_of_the_child, begin, end),
                 cmocka_unit_test_setup_teardown(test_child_closes_the_inherited_channel, begin, end),
                 cmocka_unit_test_setup_teardown(test_child_releases_an_inherited_reply, begin, end),
+                cmocka_unit_test_setup_teardown(test_child_frees_the_inherited_server, begin, end),
                 cmocka_unit_test_setup_teardown(test_fork_amid_calls, begin, end),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
