@@ -43,9 +43,9 @@ struct baton_channel {
         struct list past;      /* lost ones whose memory the user still holds */
         bool closing;
         struct list loops;
-        struct list early; /* reply boxes of asynchronous calls that ended at once */
 
         pthread_mutex_t callers_lock; /* the rest; never held while something blocks */
+        struct list early;            /* reply boxes of asynchronous calls that ended at once */
         struct caller *callers[CALLERS];
         atomic_uint n_callers; /* those before it are set for good */
         pthread_cond_t caller_free;

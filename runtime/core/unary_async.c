@@ -29,19 +29,22 @@ static void done(struct client_call *call)
 static void deliver_early(struct loop_task *task)
 {
         struct reply_box *box = container_of(task, struct reply_box, task);
-        pthread_mutex_lock(&box->channel->lock);
+        pthread_mutex_lock(&box->channel->callers_lock); /* not the one that is held while connecting */
         list_remove(&box->link);
-        pthread_mutex_unlock(&box->channel->lock);
+        pthread_mutex_unlock(&box->channel->callers_lock);
         done(&box->call);
 }
 
-/* The call ended inside start: the loop delivers that, as it does all outcomes. The lock is held. */
+/* The call ended inside start: the loop delivers that, as it does all outcomes. From here on the callback may close the channel:
+ * the caller neither holds its lock nor touches it any more. */
 static void end_early(struct reply_box *box)
 {
         reply_keep_text(box);
-        list_append(&box->channel->early, &box->link);
         box->task = (struct loop_task){ .run = deliver_early };
+        pthread_mutex_lock(&box->channel->callers_lock);
+        list_append(&box->channel->early, &box->link);
         loop_post(box->loop, &box->task);
+        pthread_mutex_unlock(&box->channel->callers_lock);
 }
 
 /* ---- lanes; the lock is held -------------------------------------------------------------------------------- */
@@ -91,27 +94,68 @@ static struct channel_loop *ready_loop(baton_channel *channel, baton_loop *loop,
                 return entry;
         uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
         entry = add_loop(channel, loop, deadline_earlier(until, deadline_ns));
-        if (!entry && deadline_passed(deadline_ns))
-                *code = BATON_DEADLINE_EXCEEDED;
-        return entry;
+        if (!deadline_passed(deadline_ns))
+                return entry;
+        *code = BATON_DEADLINE_EXCEEDED;
+        if (entry) /* for the next call: this one is not even sent */
+                error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address);
+        return NULL;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */
 
-/* 0 or a negative errno; the lock is held. */
-static int start(baton_channel *channel, struct channel_loop *entry, struct reply_box *box)
+/* 0 or a negative errno; the lock is held where there is an entry. *early: the call, where it has ended at once. */
+static int start(baton_channel *channel, struct channel_loop *entry, struct reply_box *box, struct reply_box **early)
 {
         box->call.reply = &box->reply;
         box->call.done = done;
         int started = entry ? channel->transport->async_start(entry->lane, &box->call) : 1;
         if (started > 0)
-                end_early(box);
+                *early = box;
         else if (started < 0)
                 reply_drop(box);
         /* What is wrong with the request is told in words. */
         if (started == -EILSEQ || started == -ENODATA || started == -ELOOP)
                 return -EINVAL;
         return started < 0 ? started : 0;
+}
+
+/* What baton_unary_async was given. */
+struct async_call {
+        baton_channel *channel;
+        baton_loop *loop;
+        const baton_method *method;
+        const ProtobufCMessage *request;
+        uint64_t deadline_ns;
+        baton_callback callback;
+        void *context;
+};
+
+/* Starts the call on this lane. NULL: it has failed with the code, for the reason in baton_error(). As start. */
+static int start_call(const struct async_call *call, struct channel_loop *entry, baton_code code,
+                      struct reply_box **early)
+{
+        baton_channel *channel = call->channel;
+        struct reply_box *box = reply_take(entry ? entry->home : NULL, channel->options.max_message_bytes);
+        if (!box)
+                return error_set(-ENOMEM, "%s: no memory for an asynchronous call", call->method->path);
+        channel_fill_call(channel, &box->call, call->method, call->request, call->deadline_ns);
+        box->call.code = code;
+        box->callback = call->callback;
+        box->context = call->context;
+        box->channel = channel;
+        box->loop = call->loop;
+        return start(channel, entry, box, early);
+}
+
+/* As start, on the loop's lane to a living server; the lock is held. */
+static int start_locked(const struct async_call *call, struct reply_box **early)
+{
+        if (call->channel->closing)
+                return error_set(-ECANCELED, "%s: the channel is being closed", call->method->path);
+        baton_code code;
+        struct channel_loop *entry = ready_loop(call->channel, call->loop, call->deadline_ns, &code);
+        return start_call(call, entry, code, early);
 }
 
 static int wrong_argument(const char *path, const char *what)
@@ -145,26 +189,15 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
         int error = check_arguments(channel, loop, method, request, callback);
         if (error < 0)
                 return error;
-        uint64_t deadline_ns = channel_deadline(options);
-        baton_code code;
-        pthread_mutex_lock(&channel->lock);
-        if (channel->closing) {
-                pthread_mutex_unlock(&channel->lock);
-                return error_set(-ECANCELED, "%s: the channel is being closed", method->path);
-        }
-        struct channel_loop *entry = ready_loop(channel, loop, deadline_ns, &code);
-        struct reply_box *box = reply_take(entry ? entry->home : NULL, channel->options.max_message_bytes);
-        if (box) {
-                channel_fill_call(channel, &box->call, method, request, deadline_ns);
-                box->call.code = code;
-                box->callback = callback;
-                box->context = context;
-                box->channel = channel;
-                box->loop = loop;
-                error = start(channel, entry, box);
+        struct async_call call = { channel, loop, method, request, channel_deadline(options), callback, context };
+        struct reply_box *early = NULL;
+        if (channel_lock(channel, call.deadline_ns) < 0) {
+                error = start_call(&call, NULL, BATON_DEADLINE_EXCEEDED, &early);
         } else {
-                error = error_set(-ENOMEM, "%s: no memory for an asynchronous call", method->path);
+                error = start_locked(&call, &early);
+                pthread_mutex_unlock(&channel->lock);
         }
-        pthread_mutex_unlock(&channel->lock);
+        if (early)
+                end_early(early);
         return error;
 }
