@@ -27,13 +27,17 @@ static void emit_client(struct text *text, const struct model *model, const stru
         };
         const char *const completed[] = { "const baton_status *status", reply, "void *context" };
 
-        emit_comment(
-                text, model, "", &method->at,
-                " Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.");
+        emit_comment(text, model, "", &method->at,
+                     " Client: calls and waits for the outcome. Release *reply with baton_release, whatever the "
+                     "outcome: on failure it "
+                     "is an empty message. See baton_unary in baton/service.h.");
         emit_prototype(text, arena_printf(model->arena, "baton_status %s", method->stem), blocking, 4);
-        text_puts(text, ";\n\n/* Client: starts the call and returns; done runs once, on the loop, with the outcome. "
-                        "Returns 0, "
-                        "or a negative\n * errno, and then done never runs. */\n");
+        text_puts(
+                text,
+                ";\n\n/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and "
+                "status live\n * until done returns; baton_retain keeps the reply, which is empty on failure. Returns "
+                "0, or a "
+                "negative errno,\n * and then done never runs. See baton_unary_async in baton/service.h. */\n");
         emit_prototype(text, arena_printf(model->arena, "typedef void (*%s_done)", method->stem), completed, 3);
         text_puts(text, ";\n");
         emit_prototype(text, arena_printf(model->arena, "int %s_async", method->stem), async, 6);

@@ -13,6 +13,14 @@ static inline uint64_t clock_now_ns(void)
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* The same to a few milliseconds, at a quarter of the cost; changes with the kernel's tick. */
+static inline uint64_t clock_coarse_ns(void)
+{
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* The earlier of two deadlines. */
 static inline uint64_t deadline_earlier(uint64_t a, uint64_t b)
 {

@@ -2,6 +2,7 @@
 #include "base/loop.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "base/spin.h"
 #include <errno.h>
 #include <limits.h>
@@ -29,6 +30,7 @@ struct baton_loop {
         int epoll_fd;
         struct loop_source wakeup; /* an eventfd: posted tasks, stop */
         struct loop_source alarm;  /* a timerfd, for the earliest timer */
+        uint64_t fork_generation;
         struct spin spin;
         struct list active;
         struct list parked;
@@ -291,7 +293,9 @@ static int spin_once(baton_loop *loop, struct spin_wait *wait, uint64_t end_ns)
 {
         for (;;) {
                 int handled = poll_active(loop);
-                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0;
+                /* A round can take long where handlers do, so that rounds alone do not tell the time. */
+                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0 ||
+                            (handled && clock_coarse_ns() > loop->sources_ns + SOURCES_EVERY_NS);
                 if (look)
                         handled += keep_house(loop, clock_now_ns());
                 if (handled)
@@ -318,15 +322,29 @@ static int wait_until(baton_loop *loop, uint64_t end_ns, bool forever)
                 if (park(loop, UINT64_MAX))
                         continue;
                 handled = handle_sources(loop, timeout_ms);
-                spin_slept(&loop->spin, loop->sources_ns - wait.start_ns);
+                if (wait.began_ns)
+                        spin_slept(&loop->spin, loop->sources_ns - wait.began_ns);
                 if (handled || (!forever && loop->sources_ns >= end_ns))
                         return handled;
                 /* Woken for a poller: it is polled with a new budget. */
         }
 }
 
+/* A forked child shares the epoll set with the parent, and lacks the shared memory. */
+static int check_loop(const baton_loop *loop)
+{
+        if (!loop)
+                return error_set(-EINVAL, "the loop is NULL; did baton_loop_new fail?");
+        if (loop->fork_generation == fork_generation())
+                return 0;
+        return error_set(-ECHILD, "the loop was made before fork(); make one in the child");
+}
+
 int baton_loop_wait(baton_loop *loop, int timeout_ms)
 {
+        int error = check_loop(loop);
+        if (error < 0)
+                return error;
         if (timeout_ms == 0)
                 return baton_loop_dispatch(loop);
         const baton_loop *outer = current;
@@ -341,6 +359,9 @@ int baton_loop_wait(baton_loop *loop, int timeout_ms)
 
 int baton_loop_dispatch(baton_loop *loop)
 {
+        int error = check_loop(loop);
+        if (error < 0)
+                return error;
         const baton_loop *outer = current;
         current = loop;
         int handled = handle_sources(loop, 0);
@@ -355,6 +376,9 @@ int baton_loop_dispatch(baton_loop *loop)
 
 int baton_loop_run(baton_loop *loop)
 {
+        int error = check_loop(loop);
+        if (error < 0)
+                return error;
         const baton_loop *outer = current;
         current = loop;
         while (!atomic_load_explicit(&loop->stop, memory_order_relaxed))
@@ -366,6 +390,8 @@ int baton_loop_run(baton_loop *loop)
 
 void baton_loop_stop(baton_loop *loop)
 {
+        if (!loop)
+                return;
         atomic_store_explicit(&loop->stop, true, memory_order_relaxed);
         ring(loop);
 }
@@ -377,7 +403,7 @@ void loop_clear_stop(baton_loop *loop)
 
 int baton_loop_fd(const baton_loop *loop)
 {
-        return loop->epoll_fd;
+        return loop ? loop->epoll_fd : error_set(-EINVAL, "the loop is NULL; did baton_loop_new fail?");
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
@@ -401,6 +427,7 @@ baton_loop *loop_new(uint64_t spin_ns)
                 return NULL;
         }
         loop->epoll_fd = loop->wakeup.fd = loop->alarm.fd = -1;
+        loop->fork_generation = fork_generation();
         loop->wakeup.ready = wakeup_ready;
         loop->alarm.ready = alarm_ready;
         list_init(&loop->active);

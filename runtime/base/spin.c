@@ -33,8 +33,8 @@ void spin_slept(struct spin *spin, uint64_t waited_ns)
 
 bool spin_again(struct spin *spin, struct spin_wait *wait, uint64_t now_ns)
 {
-        if (!wait->start_ns)
-                wait->start_ns = now_ns;
+        if (!wait->began_ns)
+                wait->began_ns = wait->start_ns = now_ns;
         if (now_ns - wait->start_ns >= spin->budget_ns)
                 return false;
         if (now_ns - wait->start_ns < spin->patience_ns)

@@ -27,8 +27,9 @@ void spin_slept(struct spin *spin, uint64_t waited_ns);
 
 /* One wait; zero-initialised. */
 struct spin_wait {
-        uint64_t start_ns;
-        uint32_t yields; /* how often others took the CPU meanwhile */
+        uint64_t began_ns; /* the wait */
+        uint64_t start_ns; /* of the polling that counts */
+        uint32_t yields;   /* how often others took the CPU meanwhile */
 };
 
 /* To be called now and then while polling: whether to go on, or rather sleep. May yield; what others run meanwhile does not

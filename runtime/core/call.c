@@ -26,12 +26,19 @@ static void dropped(baton_call *call)
 
 void baton_call_release(baton_call *call)
 {
+        if (!call)
+                return;
         /* The last holder needs no read-modify-write: nobody else can take a hold. */
-        if (!call || (atomic_load_explicit(&call->holds, memory_order_acquire) != 1 &&
-                      atomic_fetch_sub_explicit(&call->holds, 1, memory_order_acq_rel) != 1))
+        uint32_t holds = atomic_load_explicit(&call->holds, memory_order_acquire);
+        if (!holds) {
+                log_line(BATON_LOG_ERROR, "baton_call_release: the call was released more often than it was retained");
+                return;
+        }
+        if (holds != 1 && atomic_fetch_sub_explicit(&call->holds, 1, memory_order_acq_rel) != 1)
                 return;
         if (!atomic_load_explicit(&call->answered, memory_order_relaxed))
                 dropped(call);
+        atomic_store_explicit(&call->holds, 0, memory_order_relaxed);
         call->ops->free(call);
 }
 
@@ -68,9 +75,12 @@ int baton_call_reply(baton_call *call, const ProtobufCMessage *message)
         if (!call || !message)
                 return error_set(-EINVAL, "baton_call_reply: the %s is NULL", call ? "message" : "call");
         const ProtobufCMessageDescriptor *type = call->method->output->descriptor;
-        if (!type_matches(message, type))
-                return error_set(-EINVAL, "%s: the reply has to be a %s; is it initialised with its __INIT?",
+        if (!type_matches(message, type)) {
+                log_line(BATON_LOG_ERROR, "%s: the handler replies with something that is no %s", call->method->path,
+                         type->name);
+                return error_set(-EINVAL, "%s: the reply has to be of type %s; is it initialised with its __INIT?",
                                  call->method->path, type->name);
+        }
         int error = claim(call);
         if (error < 0)
                 return error;
@@ -84,7 +94,7 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
                 return error_set(-EINVAL, "baton_call_fail: %s",
                                  !call     ? "the call is NULL"
                                  : !format ? "the format is NULL"
-                                           : "the code is no failure");
+                                           : "the code is no failure; success is told by a reply");
         char text[LONGEST_TEXT];
         va_list arguments;
         va_start(arguments, format);
@@ -144,20 +154,20 @@ ProtobufCMessage *baton_call_new_reply(baton_call *call)
 
 uint64_t baton_call_deadline_ns(const baton_call *call)
 {
-        return call->deadline_ns;
+        return call ? call->deadline_ns : 0;
 }
 
 bool baton_call_cancelled(const baton_call *call)
 {
-        return call->ops->gone(call) || deadline_passed(call->deadline_ns);
+        return !call || call->ops->gone(call) || deadline_passed(call->deadline_ns);
 }
 
 const char *baton_call_method(const baton_call *call)
 {
-        return call->method->path;
+        return call ? call->method->path : "";
 }
 
 baton_peer baton_call_peer(const baton_call *call)
 {
-        return call->peer;
+        return call ? call->peer : (baton_peer){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
 }

@@ -43,7 +43,7 @@ void callers_drop_idle(baton_channel *channel)
                 struct caller *caller = channel->callers[i];
                 if (atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
                         continue;
-                if (caller->lane && !channel->transport->alive(caller->connection))
+                if (caller->connection && !channel->transport->alive(caller->connection))
                         drop_lane(channel, caller);
                 channel_give_back(channel, caller);
         }

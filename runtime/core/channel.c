@@ -16,7 +16,7 @@ enum {
         DEFAULT_IN_FLIGHT = 1024,
         MOST_IN_FLIGHT = 1 << 16,
         LEAST_RING_BYTES = 8 << 10,
-        MOST_RING_BYTES = 4 << 20,
+        MOST_RING_BYTES = 1 << 20,
 };
 
 static const struct transport *const transports[] = { &shm_transport };
@@ -41,7 +41,7 @@ static int fill_options(baton_channel_options *o)
         o->max_in_flight = o->max_in_flight ? o->max_in_flight : DEFAULT_IN_FLIGHT;
         if (o->ring_bytes < LEAST_RING_BYTES || o->ring_bytes > MOST_RING_BYTES ||
             (o->ring_bytes & (o->ring_bytes - 1)))
-                return option_refuse("channel", "ring_bytes", o->ring_bytes, "a power of two from 8 KiB to 4 MiB");
+                return option_refuse("channel", "ring_bytes", o->ring_bytes, "a power of two from 8 KiB to 1 MiB");
         if (o->max_in_flight > MOST_IN_FLIGHT)
                 return option_refuse("channel", "max_in_flight", o->max_in_flight, "at most 65536");
         return option_sizes("channel", &o->max_message_bytes, &o->max_heap_bytes);

@@ -90,9 +90,16 @@ static void come_home(struct reply_box *box)
 void reply_drop(struct reply_box *box)
 {
         /* A single holder needs no read-modify-write: nobody else can take a hold. */
-        if (atomic_load_explicit(&box->holds, memory_order_acquire) != 1 &&
-            atomic_fetch_sub_explicit(&box->holds, 1, memory_order_acq_rel) != 1)
+        uint32_t holds = atomic_load_explicit(&box->holds, memory_order_acquire);
+        if (!holds) {
+                log_line(BATON_LOG_ERROR,
+                         "baton_release: the reply is not held; released twice, or in a callback without "
+                         "baton_retain?");
                 return;
+        }
+        if (holds != 1 && atomic_fetch_sub_explicit(&box->holds, 1, memory_order_acq_rel) != 1)
+                return;
+        atomic_store_explicit(&box->holds, 0, memory_order_relaxed);
         struct reply *reply = &box->reply;
         if (reply->give_back)
                 reply->give_back(reply->lender, reply->loan);

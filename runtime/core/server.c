@@ -203,6 +203,14 @@ void baton_server_free(baton_server *server)
         free(server);
 }
 
+/* A forked child shares the server's sockets and epoll sets with the parent. */
+static int check_process(const baton_server *server)
+{
+        if (server->fork_generation == fork_generation())
+                return 0;
+        return error_set(-ECHILD, "the server was made before fork(); make it in the child");
+}
+
 /* ---- services --------------------------------------------------------------------------------------------- */
 
 int baton_server_register(baton_server *server, const baton_service *service, const void *handlers, void *context)
@@ -212,6 +220,8 @@ int baton_server_register(baton_server *server, const baton_service *service, co
                                  !server    ? "server"
                                  : !service ? "service"
                                             : "table of handlers");
+        if (check_process(server) < 0)
+                return -ECHILD;
         if (server->config.offers)
                 return error_set(-EBUSY,
                                  "cannot register %s: the server listens already; register before baton_server_listen",
@@ -284,6 +294,8 @@ int baton_server_listen(baton_server *server, const char *address)
 {
         if (!server || !address)
                 return error_set(-EINVAL, "baton_server_listen: the %s is NULL", server ? "address" : "server");
+        if (check_process(server) < 0)
+                return -ECHILD;
         if (atomic_load(&server->running))
                 return error_set(-EBUSY, "cannot listen at %s: the server runs already; listen first", address);
         const struct transport *transport = transport_for(address);
@@ -342,6 +354,8 @@ static int begin(baton_server *server)
 {
         if (!server)
                 return error_set(-EINVAL, "cannot serve: the server is NULL");
+        if (check_process(server) < 0)
+                return -ECHILD;
         if (!server->listening)
                 return error_set(-EINVAL, "cannot serve: the server does not listen; call baton_server_listen first");
         if (atomic_exchange(&server->running, true))
@@ -387,8 +401,10 @@ int baton_server_start(baton_server *server)
 
 void baton_server_stop(baton_server *server)
 {
-        for (uint32_t i = 0; server && i < server->config.options.workers; i++)
+        if (!server || server->fork_generation != fork_generation())
+                return;
+        for (uint32_t i = 0; i < server->config.options.workers; i++)
                 baton_loop_stop(server->workers[i].loop);
-        if (server && server->acceptor.loop)
+        if (server->acceptor.loop)
                 baton_loop_stop(server->acceptor.loop);
 }

@@ -31,13 +31,13 @@ static void attempt(baton_channel *channel, struct caller *caller, struct client
 {
         for (int i = 0; i < ATTEMPTS; i++) {
                 baton_code code = BATON_UNAVAILABLE;
-                if (channel_ready(channel, caller, call->deadline_ns, &code) < 0) {
+                call->reply->text = NULL;
+                if (channel_ready(channel, caller, call->deadline_ns, &code) < 0)
                         fail(call, code);
-                        return;
-                }
-                channel->transport->call(caller->lane, call);
-                if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed ||
-                    channel->transport->alive(caller->connection))
+                else
+                        channel->transport->call(caller->lane, call);
+                bool lost = caller->connection && !channel->transport->alive(caller->connection);
+                if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed || !lost)
                         return;
         }
 }

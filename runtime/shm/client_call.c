@@ -64,7 +64,7 @@ static int wait_for_reply(struct lane *lane, uint64_t deadline_ns)
         struct spin_wait wait = { 0 };
         if (lane->spin.max_ns && spin_for_reply(lane, deadline_ns, &wait))
                 return 0;
-        uint64_t start = wait.start_ns ? wait.start_ns : clock_now_ns();
+        uint64_t start = wait.began_ns ? wait.began_ns : clock_now_ns();
         while (!reply_ready(lane)) {
                 if (dead(lane)) /* what it published before it died counts */
                         return reply_ready(lane) ? 0 : -EPIPE;

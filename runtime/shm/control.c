@@ -57,7 +57,9 @@ int control_path(const char *address, struct sockaddr_un *path)
         }
         /* The lock beside it needs five characters more, though it is no socket and could be longer. */
         if (length >= (int)sizeof path->sun_path)
-                return bad_address(address, "the socket's path is longer than 107 bytes");
+                return error_set(-EINVAL,
+                                 "malformed address \"%.100s\": the socket's path %.60s… is longer than 107 bytes",
+                                 address, path->sun_path);
         return 0;
 }
 
@@ -182,8 +184,10 @@ int control_connect(const struct sockaddr_un *path, uint64_t deadline_ns)
                 }
                 close(fd);
                 const char *hint = "";
-                if (error == ENOENT || error == ECONNREFUSED)
+                if (error == ENOENT)
                         hint = "; is the server running, under this name, and with the same XDG_RUNTIME_DIR?";
+                else if (error == ECONNREFUSED)
+                        hint = "; its server is gone: is the server running, or to be started again?";
                 else if (error == EAGAIN)
                         hint = "; the server does not accept connections";
                 else if (error == EACCES)
@@ -211,7 +215,7 @@ union fd_buffer {
 int control_send(int socket_fd, const void *message, size_t size, const int *fds, int n_fds)
 {
         struct iovec part = { .iov_base = (void *)message, .iov_len = size };
-        union fd_buffer buffer;
+        union fd_buffer buffer = { 0 };
         struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
         if (n_fds) {
                 header.msg_control = buffer.bytes;

@@ -80,8 +80,11 @@ static int grow(struct heap *heap, uint64_t size)
         uint64_t wanted = SHM_SEGMENT_LEAST;
         while (wanted < size && wanted < heap->reserved)
                 wanted *= 2;
+        if (size > heap->reserved)
+                return error_set(-ENOBUFS, "a payload of %llu bytes is more than max_heap_bytes, which is %llu",
+                                 (unsigned long long)size, (unsigned long long)heap->reserved);
         uint64_t left = heap->reserved - heap->size;
-        if (size > wanted || wanted > left || heap->n_segments == HEAP_SEGMENTS)
+        if (wanted > left || heap->n_segments == HEAP_SEGMENTS)
                 return error_set(
                         -ENOBUFS,
                         "no room for %llu bytes of payload: %llu of at most %llu bytes are in use or were; release "

@@ -19,11 +19,10 @@ enum {
         SHM_VERSION = 1,
         SHM_LINE = 64,         /* bytes; the unit of a ring, and of the cache */
         SHM_RING_LEAST = 8192, /* bytes; a failure's text of 1 KiB has to fit in a quarter */
-        SHM_RING_MOST = 4 << 20,
-        SHM_RINGS_MOST = 16 << 20, /* all of one connection, each way */
-        SHM_LANES = 64,            /* per connection */
-        SHM_LOANS = 1024,          /* messages with payloads in one side's heap that may be on loan at once */
-        SHM_TEXT = 512,            /* longest text of a refusal, with its NUL */
+        SHM_RING_MOST = 1 << 20,
+        SHM_LANES = 64,   /* per connection */
+        SHM_LOANS = 1024, /* messages with payloads in one side's heap that may be on loan at once */
+        SHM_TEXT = 512,   /* longest text of a refusal, with its NUL */
         SHM_SEGMENT_LEAST = 1 << 20,
 };
 

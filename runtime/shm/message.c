@@ -346,7 +346,8 @@ static int explain_decode(int error, const baton_type *type)
         const char *name = type->descriptor->name;
         switch (error) {
         case -EBADMSG:
-                return error_set(error, "the peer sent a malformed %s", name);
+                return error_set(error, "the peer sent a malformed %s; are both sides built from the same .proto?",
+                                 name);
         case -EILSEQ:
                 return error_set(error, "the peer sent a %s with a string that is not valid UTF-8", name);
         case -ELOOP:

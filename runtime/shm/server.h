@@ -55,7 +55,6 @@ struct server_connection {
         struct loop_task adopt;
         baton_peer peer;
         size_t max_message_bytes;
-        uint64_t ring_bytes; /* of all lanes */
         atomic_bool closed;
         bool established;
         atomic_uint n_calls;

@@ -27,17 +27,20 @@ static int gone(void)
 }
 
 /* Keeps a reply until the client has read on; the lock is held. */
-static int park(struct server_lane *lane, const struct shm_record *header, const void *body)
+static void park(struct server_lane *lane, struct parked *parked, const struct shm_record *header)
 {
-        struct parked *parked = malloc(sizeof *parked + header->size);
-        if (!parked)
-                return error_set(-ENOMEM, "no memory to keep a reply for a client that does not read");
         parked->header = *header;
-        memcpy(parked->body, body, header->size);
         list_append(&lane->parked, &parked->link);
         lane->n_parked++;
         server_lane_attend(lane);
-        return 0;
+}
+
+static struct parked *new_parked(size_t body)
+{
+        struct parked *parked = malloc(sizeof *parked + body);
+        if (!parked)
+                error_set(-ENOMEM, "no memory to keep a reply for a client that does not read");
+        return parked;
 }
 
 bool server_unpark(struct server_lane *lane)
@@ -56,13 +59,23 @@ bool server_unpark(struct server_lane *lane)
         return true;
 }
 
+static int park_text(struct server_lane *lane, const struct shm_record *header, const char *text)
+{
+        struct parked *parked = new_parked(header->size);
+        if (!parked)
+                return -ENOMEM;
+        memcpy(parked->body, text, header->size);
+        park(lane, parked, header);
+        return 0;
+}
+
 static int send_failure(struct server_lane *lane, struct shm_record *header, const char *text)
 {
         size_t length = strlen(text);
         header->size = (uint32_t)(length < 1024 ? length : 1024);
         int error = server_unpark(lane) ? message_send_bytes(&lane->ends, header, text) : -EAGAIN;
         if (error == -EAGAIN)
-                error = park(lane, header, text);
+                error = park_text(lane, header, text);
         server_lane_notify(lane);
         if (error >= 0)
                 return 0;
@@ -88,6 +101,18 @@ static int fail(struct baton_call *call, baton_code code, const char *text)
         return server_fail(self->lane, self->number, code, false, text);
 }
 
+static int park_message(struct server_lane *lane, struct shm_record *header, const struct message_form *form,
+                        const ProtobufCMessage *message)
+{
+        struct parked *parked = new_parked(SHM_PARKED_BODY);
+        int error = parked ? message_park(&lane->ends, header, form, message, parked->body) : -ENOMEM;
+        if (error < 0)
+                free(parked);
+        else
+                park(lane, parked, header);
+        return error;
+}
+
 static int send_reply(struct shm_server_call *self, struct server_lane *lane, const ProtobufCMessage *message)
 {
         struct shm_record header = { .method = BATON_OK, .kind = SHM_REPLY, .call = self->number };
@@ -95,12 +120,8 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
                                      .graph = self->graph_reply,
                                      .max_bytes = lane->connection->max_message_bytes };
         int error = server_unpark(lane) ? message_send(&lane->ends, &header, &form, message) : -EAGAIN;
-        if (error == -EAGAIN) {
-                uint8_t body[SHM_PARKED_BODY];
-                error = message_park(&lane->ends, &header, &form, message, body);
-                if (error >= 0)
-                        error = park(lane, &header, body);
-        }
+        if (error == -EAGAIN)
+                error = park_message(lane, &header, &form, message);
         if (error >= 0)
                 server_lane_notify(lane);
         if (error != -EPROTO)

@@ -110,7 +110,10 @@ static int send_welcome(struct server_connection *connection, int base_fd)
                                      .ring_bytes = connection->shared.ring_bytes,
                                      .n_methods = config->n_offers };
         int fds[2] = { base_fd, connection->listener->methods_fd };
-        return control_send(connection->shared.socket, &welcome, sizeof welcome, fds, 2);
+        int error = control_send(connection->shared.socket, &welcome, sizeof welcome, fds, 2);
+        if (error < 0)
+                error_set(error, "it does not take the welcome: %s", strerror(-error));
+        return error == -EPIPE ? -ECONNRESET : error;
 }
 
 static int establish(struct server_connection *connection, struct control_message *message)
@@ -138,7 +141,6 @@ static int establish(struct server_connection *connection, struct control_messag
         if (error < 0)
                 return error;
         connection->established = true;
-        connection->ring_bytes = message->hello.ring_bytes;
         loop_timer_set(connection->loop, &connection->handshake, 0);
         server_lane_start(lane);
         return 0;
@@ -164,10 +166,9 @@ static int open_lane(struct server_connection *connection, struct control_messag
 {
         const struct shm_new_lane *asked = &message->lane;
         bool has_bell = asked->has_bell;
-        connection->ring_bytes += asked->ring_bytes; /* the server's own memory: each half of a lane has a ring */
-        if (connection->ring_bytes > SHM_RINGS_MOST || asked->lane == 0 || asked->lane >= SHM_LANES ||
-            connection->lanes[asked->lane] || !link_ring_bytes_valid(asked->ring_bytes) ||
-            message->n_fds != 1 + has_bell || (has_bell && !is_bell(message->fds[1])))
+        if (asked->lane == 0 || asked->lane >= SHM_LANES || connection->lanes[asked->lane] ||
+            !link_ring_bytes_valid(asked->ring_bytes) || message->n_fds != 1 + has_bell ||
+            (has_bell && !is_bell(message->fds[1])))
                 return -EPROTO;
         struct server_lane *lane = server_lane_new(connection, -1);
         if (!lane)

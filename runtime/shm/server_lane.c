@@ -40,13 +40,23 @@ void server_lane_notify(struct server_lane *lane)
                 lane->ends.waker.rung = 0; /* another try with the next record */
 }
 
+/* Has the loop look after the lane; the lock is held. */
+static void post_attend(struct server_lane *lane)
+{
+        if (lane->attend_posted)
+                return;
+        lane->attend_posted = true;
+        loop_post(lane->connection->loop, &lane->attend);
+}
+
 void server_lane_condemn(struct server_lane *lane, const char *why)
 {
         struct server_connection *connection = lane->connection;
         if (atomic_exchange_explicit(&connection->closed, true, memory_order_acq_rel))
                 return;
         log_line(BATON_LOG_WARNING, "dropping the client with pid %d: %s", (int)connection->peer.pid, why);
-        shutdown(connection->shared.socket, SHUT_RDWR);
+        /* The loop hangs up, once it takes no more requests: then the client may trust that what is left was not begun. */
+        post_attend(lane);
 }
 
 /* Sends what is parked. The client's loop drains its ring before long, so there is no bell for it; a client that does not is
@@ -80,16 +90,19 @@ static void attend(struct loop_task *task)
         pthread_mutex_lock(&lane->lock);
         lane->attend_posted = false;
         pthread_mutex_unlock(&lane->lock);
-        flush(lane);
+        if (atomic_load_explicit(&lane->connection->closed, memory_order_acquire))
+                server_connection_close(lane->connection, NULL);
+        else
+                flush(lane);
 }
 
 void server_lane_attend(struct server_lane *lane)
 {
-        /* The loop itself looks at what is parked before it sleeps. */
-        if (lane->attend_posted || loop_is_current(lane->connection->loop))
-                return;
-        lane->attend_posted = true;
-        loop_post(lane->connection->loop, &lane->attend);
+        /* The loop itself looks at what is parked before it sleeps, if it looks at this lane at all. */
+        if (loop_is_current(lane->connection->loop))
+                loop_poller_wake(lane->connection->loop, &lane->poller);
+        else
+                post_attend(lane);
 }
 
 /* Whether there is an end to being stalled. */
@@ -104,6 +117,14 @@ static bool try_unpark(struct server_lane *lane)
         return !stalled(lane);
 }
 
+/* Whether the lane's turn goes on. */
+static bool may_take(const struct server_lane *lane, int handled, uint64_t began_ns)
+{
+        return handled < BATCH && !stalled(lane) &&
+               !atomic_load_explicit(&lane->connection->closed, memory_order_acquire) &&
+               (!handled || clock_coarse_ns() == began_ns); /* slow handlers: the others' turn */
+}
+
 static int poll_requests(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
@@ -111,8 +132,9 @@ static int poll_requests(struct loop_poller *poller)
         int handled = 0, n = 1;
         if (!ring_ready(&lane->ends.in) || (stalled(lane) && !try_unpark(lane)))
                 return 0;
+        uint64_t began_ns = clock_coarse_ns();
         server_connection_ref(connection);
-        while (handled < BATCH && n > 0 && connection->listener && !stalled(lane)) {
+        while (n > 0 && may_take(lane, handled, began_ns)) {
                 struct ring_record record;
                 n = ring_peek(&lane->ends.in, &record);
                 if (n <= 0)
@@ -124,9 +146,9 @@ static int poll_requests(struct loop_poller *poller)
                 n = 1;
                 handled++;
         }
-        if (n == -ECONNRESET)
+        if (n == -ECONNRESET) {
                 server_connection_close(connection, NULL);
-        else if (n < 0 || heap_broken(&connection->shared.heap)) {
+        } else if (n < 0 || heap_broken(&connection->shared.heap)) {
                 server_connection_close(connection, "it broke the protocol");
         } else if (lane->unannounced) {
                 /* No reply told the client that its ring has room again. */

@@ -234,7 +234,7 @@ static void test_channel_options(void **state)
                 expect_error(table[i].words);
         }
         baton_channel *edge =
-                peer_open(&peer, &(baton_channel_options){ .ring_bytes = 4 << 20, .max_in_flight = 65536 });
+                peer_open(&peer, &(baton_channel_options){ .ring_bytes = 1 << 20, .max_in_flight = 65536 });
         expect_alive(edge);
         baton_channel_close(edge);
 }

@@ -53,7 +53,8 @@ void baton_call_release(baton_call *call);
 int baton_call_reply(baton_call *call, const ProtobufCMessage *message);
 
 /* Ends the call with this code and message (printf-style; shortened to 1 KiB). BATON_OK is refused with -EINVAL:
- * success carries a reply. Otherwise returns as baton_call_reply does. */
+ * success carries a reply. A text that is not UTF-8 is replaced by a note that says so. Otherwise returns as
+ * baton_call_reply does. */
 int baton_call_fail(baton_call *call, baton_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Private memory that lives as long as the call: zeroed, 8-byte aligned. NULL when out of memory. Unlike the rest,

@@ -20,15 +20,16 @@ typedef struct baton_channel_options {
         uint32_t connect_timeout_ms; /* for one attempt to connect; 0: 1000. A call's own deadline counts as well. */
         size_t max_message_bytes;    /* larger requests and replies end RESOURCE_EXHAUSTED; 0: 64 MiB; at most 1 GiB */
         size_t max_heap_bytes;       /* shared memory for payloads on their way; 0: 4 × max_message_bytes */
-        uint32_t ring_bytes;         /* per calling thread and direction, a power of two, 8 KiB to 4 MiB; 0: 32 KiB */
+        uint32_t ring_bytes;         /* per calling thread and direction, a power of two, 8 KiB to 1 MiB; 0: 32 KiB */
         uint32_t spin_us;            /* how long a caller polls at most before it sleeps, microseconds; 0: 50 */
         bool no_spin;                /* sleep at once: lowest CPU use, a wake-up's latency on every call */
-        uint32_t max_in_flight;      /* asynchronous calls at once on one loop; 0: 1024. One more is -EAGAIN. */
+        uint32_t
+                max_in_flight; /* asynchronous calls at once on one loop, at most 65536; 0: 1024. One more is -EAGAIN. */
 } baton_channel_options;
 
 /*
  * Opens a channel to an address:
- *   shm:NAME    the socket NAME under $XDG_RUNTIME_DIR/baton, or /run/baton where that variable is not set
+ *   shm:NAME    the socket NAME under $XDG_RUNTIME_DIR/baton, or /run/baton where that variable is no absolute path
  *   shm:/PATH   the socket at that path
  * NAME is 1–64 characters of A–Z a–z 0–9 . _ -. Does not connect: the first call does, and after a loss of the server
  * the next call does again. Returns NULL with the reason in baton_error() when the address or an option is malformed

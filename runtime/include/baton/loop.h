@@ -2,7 +2,8 @@
  * An event loop: where asynchronous calls complete. One fd to poll, so that it nests in any other loop.
  *
  * A loop belongs to one thread at a time: run, wait and dispatch must not overlap. Starting a call on a loop and
- * baton_loop_stop() are safe from any thread. Blocking calls need no loop.
+ * baton_loop_stop() are safe from any thread. Blocking calls need no loop. After fork() the child
+ * makes its own loop: on an inherited one the three return -ECHILD. A NULL loop is -EINVAL.
  */
 #ifndef BATON_LOOP_H
 #define BATON_LOOP_H

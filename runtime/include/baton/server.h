@@ -1,6 +1,9 @@
 /*
  * A server: services registered once, listeners, worker threads.
  *
+ * A server belongs to the process that made it: in a forked child everything but baton_server_free, which then does
+ * nothing, returns -ECHILD. A daemon forks first and makes its server then.
+ *
  * Order of use: new, register services, listen, run (or start … stop), free. Registering after listening is refused.
  */
 #ifndef BATON_SERVER_H
@@ -18,7 +21,7 @@ typedef struct baton_server baton_server;
 
 /* Options of a server; zero-initialised means the defaults, and NULL means the same. */
 typedef struct baton_server_options {
-        uint32_t workers;         /* threads that serve; 0: 1. A connection stays with one worker, so handlers of
+        uint32_t workers; /* threads that serve, at most 1024; 0: 1. A connection stays with one worker, so handlers of
                                        * different connections run in parallel when there are several. */
         uint32_t max_connections; /* 0: 4096; one more is told RESOURCE_EXHAUSTED */
         uint32_t max_calls;       /* unanswered calls per connection; 0: 4096; one more is told RESOURCE_EXHAUSTED */

@@ -38,7 +38,7 @@ typedef enum baton_code {
 typedef struct baton_status {
         baton_code code;
         /* On failure: whether the handler may have run. False only where it certainly did not, so that a retry
-         * cannot execute the call twice. */
+         * cannot execute the call twice; true may also be said where it did not run. */
         bool maybe_executed;
         /* Says what failed, on what, and what to do; "" when the code is BATON_OK, never NULL. Lives as long as
          * the reply it came with (see baton_release), or as the callback it is passed to. */

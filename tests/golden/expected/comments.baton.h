@@ -46,13 +46,14 @@ int comments_register(baton_server *server, const comments_handlers *handlers, v
 /*
  * * /
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status comments_get(baton_channel *channel, const Comments__M *request, const Comments__M **reply,
                           const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*comments_get_done)(const baton_status *status, const Comments__M *reply, void *context);
 int comments_get_async(baton_channel *channel, baton_loop *loop, const Comments__M *request,
                        const baton_call_options *options, comments_get_done done, void *context);
@@ -68,13 +69,14 @@ int comments_get_reply(baton_call *call, const Comments__M *reply);
 /*
  * ? ?/
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status comments_put(baton_channel *channel, const Comments__M *request, const Comments__M **reply,
                           const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*comments_put_done)(const baton_status *status, const Comments__M *reply, void *context);
 int comments_put_async(baton_channel *channel, baton_loop *loop, const Comments__M *request,
                        const baton_call_options *options, comments_put_done done, void *context);

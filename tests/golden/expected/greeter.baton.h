@@ -45,13 +45,14 @@ int greeter_register(baton_server *server, const greeter_handlers *handlers, voi
 /*
  * Says hello to one person.
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status greeter_say_hello(baton_channel *channel, const Demo__HelloRequest *request,
                                const Demo__HelloReply **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*greeter_say_hello_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
 int greeter_say_hello_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                             const baton_call_options *options, greeter_say_hello_done done, void *context);
@@ -68,13 +69,14 @@ int greeter_say_hello_reply(baton_call *call, const Demo__HelloReply *reply);
  * Says goodbye.
  * In several lines.
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status greeter_say_goodbye(baton_channel *channel, const Demo__HelloRequest *request,
                                  const Demo__HelloReply **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*greeter_say_goodbye_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
 int greeter_say_goodbye_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                               const baton_call_options *options, greeter_say_goodbye_done done, void *context);
@@ -88,13 +90,14 @@ int greeter_say_goodbye_reply(baton_call *call, const Demo__HelloReply *reply);
 /* ---- rpc Count */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status greeter_count(baton_channel *channel, const Demo__HelloRequest *request, const Demo__HelloReply **reply,
                            const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*greeter_count_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
 int greeter_count_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                         const baton_call_options *options, greeter_count_done done, void *context);

@@ -27,13 +27,14 @@ int importer_clash_register(baton_server *server, const importer_clash_handlers 
 /* ---- rpc Get */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status importer_clash_get(baton_channel *channel, const Common__Shared *request, const Importer__Holder **reply,
                                 const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*importer_clash_get_done)(const baton_status *status, const Importer__Holder *reply, void *context);
 int importer_clash_get_async(baton_channel *channel, baton_loop *loop, const Common__Shared *request,
                              const baton_call_options *options, importer_clash_get_done done, void *context);
@@ -47,13 +48,14 @@ int importer_clash_get_reply(baton_call *call, const Importer__Holder *reply);
 /* ---- rpc Forget */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status importer_clash_forget(baton_channel *channel, const Importer__Holder *request,
                                    const Google__Protobuf__Empty **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*importer_clash_forget_done)(const baton_status *status, const Google__Protobuf__Empty *reply,
                                            void *context);
 int importer_clash_forget_async(baton_channel *channel, baton_loop *loop, const Importer__Holder *request,

@@ -34,13 +34,14 @@ int http_server_register(baton_server *server, const http_server_handlers *handl
 /* ---- rpc HTTPGet */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_http_get(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                   const NaMes__V1Beta__HTTPRequest **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_http_get_done)(const baton_status *status, const NaMes__V1Beta__HTTPRequest *reply,
                                           void *context);
 int http_server_http_get_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
@@ -55,13 +56,14 @@ int http_server_http_get_reply(baton_call *call, const NaMes__V1Beta__HTTPReques
 /* ---- rpc Delete */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_delete(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                 const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_delete_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
 int http_server_delete_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                              const baton_call_options *options, http_server_delete_done done, void *context);
@@ -75,13 +77,14 @@ int http_server_delete_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 /* ---- rpc New */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_new(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                              const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_new_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
 int http_server_new_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                           const baton_call_options *options, http_server_new_done done, void *context);
@@ -95,13 +98,14 @@ int http_server_new_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 /* ---- rpc Default */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_default(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                  const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_default_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
 int http_server_default_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                               const baton_call_options *options, http_server_default_done done, void *context);
@@ -115,13 +119,14 @@ int http_server_default_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 /* ---- rpc Register */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_register_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_register_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
 int http_server_register_method_async(baton_channel *channel, baton_loop *loop,
@@ -137,13 +142,14 @@ int http_server_register_method_reply(baton_call *call, const NaMes__V1Beta__OK 
 /* ---- rpc Handlers */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_handlers_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_handlers_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
 int http_server_handlers_method_async(baton_channel *channel, baton_loop *loop,
@@ -159,13 +165,14 @@ int http_server_handlers_method_reply(baton_call *call, const NaMes__V1Beta__OK 
 /* ---- rpc Service */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_service_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                         const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_service_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                 void *context);
 int http_server_service_method_async(baton_channel *channel, baton_loop *loop,
@@ -181,13 +188,14 @@ int http_server_service_method_reply(baton_call *call, const NaMes__V1Beta__OK *
 /* ---- rpc get_V2Beta_x */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_get_v2_beta_x(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                        const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_get_v2_beta_x_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                void *context);
 int http_server_get_v2_beta_x_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
@@ -203,13 +211,14 @@ int http_server_get_v2_beta_x_reply(baton_call *call, const NaMes__V1Beta__OK *r
 /* ---- rpc _Odd__Name_ */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status http_server_odd_name(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                   const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*http_server_odd_name_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
 int http_server_odd_name_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                                const baton_call_options *options, http_server_odd_name_done done, void *context);
@@ -240,13 +249,14 @@ int na_mes_v1_beta_timer_register(baton_server *server, const na_mes_v1_beta_tim
 /* ---- rpc Create */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status na_mes_v1_beta_timer_create(baton_channel *channel, const NaMes__V1Beta__OK *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*na_mes_v1_beta_timer_create_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
 int na_mes_v1_beta_timer_create_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__OK *request,

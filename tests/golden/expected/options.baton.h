@@ -26,13 +26,14 @@ int strange_register(baton_server *server, const strange_handlers *handlers, voi
 /* ---- rpc Be */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status strange_be(baton_channel *channel, const Other__Place__Odd *request, const Other__Place__Odd **reply,
                         const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*strange_be_done)(const baton_status *status, const Other__Place__Odd *reply, void *context);
 int strange_be_async(baton_channel *channel, baton_loop *loop, const Other__Place__Odd *request,
                      const baton_call_options *options, strange_be_done done, void *context);

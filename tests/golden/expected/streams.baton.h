@@ -36,13 +36,14 @@ int mixed_register(baton_server *server, const mixed_handlers *handlers, void *c
 /* ---- rpc Get */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Item **reply,
                        const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*mixed_get_done)(const baton_status *status, const Streams__Item *reply, void *context);
 int mixed_get_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
                     const baton_call_options *options, mixed_get_done done, void *context);

@@ -33,7 +33,7 @@ static void nap(uint64_t ns)
 /* One look past the patience, told as of 10 us ago, so that its yield seems to have taken as long: another thread ran. */
 static bool contended_look(struct spin_wait *wait)
 {
-        wait->start_ns = clock_now_ns();
+        wait->began_ns = wait->start_ns = clock_now_ns();
         nap(spin.patience_ns + 10000);
         spin.budget_ns = 2 * spin.patience_ns + 1;
         return spin_again(&spin, wait, wait->start_ns + spin.patience_ns);
@@ -179,7 +179,7 @@ static void lonely_yield_costs_no_patience(void **state)
                 struct spin_wait wait = { 0 };
                 spin_init(&spin, MAX_NS, 1000);
                 uint64_t now = clock_now_ns();
-                wait.start_ns = now - 1500;
+                wait.began_ns = wait.start_ns = now - 1500;
                 assert_true(spin_again(&spin, &wait, now));
                 lonely = !wait.yields && spin.patience_ns == 1000 && wait.start_ns == now - 1500;
         }

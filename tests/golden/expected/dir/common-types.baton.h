@@ -26,13 +26,14 @@ int clash_register(baton_server *server, const clash_handlers *handlers, void *c
 /* ---- rpc Get */
 
 /*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome.
+ * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
  */
 baton_status clash_get(baton_channel *channel, const Common__Shared *request, const Common__Shared **reply,
                        const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Returns 0, or a negative
- * errno, and then done never runs. */
+/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
+ * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
+ * and then done never runs. See baton_unary_async in baton/service.h. */
 typedef void (*clash_get_done)(const baton_status *status, const Common__Shared *reply, void *context);
 int clash_get_async(baton_channel *channel, baton_loop *loop, const Common__Shared *request,
                     const baton_call_options *options, clash_get_done done, void *context);
