@@ -1,8 +1,7 @@
 /* crash_server ADDRESS [workers N] [nofile N] [handshake MS] [heap MIB] [log FILE]: the server that the crash and hostile tests misuse. */
-#include "peer.baton.h"
+#include "support.h"
 #include <baton/baton.h>
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -39,17 +38,11 @@ static void echo(baton_call *call, const Test__Blob *request, void *context)
         peer_echo_reply(call, request);
 }
 
-static void sleep_ms(uint64_t ms)
-{
-        struct timespec time = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-        nanosleep(&time, NULL);
-}
-
 static void make(baton_call *call, const Test__Amount *request, void *context)
 {
         (void)context;
         begun++;
-        sleep_ms(request->nap_ms);
+        sleep_ms((unsigned)request->nap_ms);
         Test__Blob reply = TEST__BLOB__INIT;
         uint8_t *data = baton_call_alloc(call, request->n);
         if (!data) {
@@ -95,12 +88,12 @@ static void nap(baton_call *call, const Test__Amount *request, void *context)
 {
         (void)context;
         begun++;
-        sleep_ms(request->n);
+        sleep_ms((unsigned)request->n);
         Test__Blob reply = TEST__BLOB__INIT;
         peer_nap_reply(call, &reply);
 }
 
-static void look(baton_call *call, const Test__Amount *request, void *context)
+static void tell(baton_call *call, const Test__Amount *request, void *context)
 {
         (void)request;
         (void)context;
@@ -117,20 +110,20 @@ static void make_child(baton_call *call, const Test__Amount *request, void *cont
         (void)request;
         (void)context;
         Test__Amount reply = TEST__AMOUNT__INIT;
-        pid_t pid = fork();
-        if (pid == 0) {
-                poll(&(struct pollfd){ .fd = STDOUT_FILENO }, 1, -1);
-                _exit(0);
+        pid_t pid = leave_child();
+        if (pid < 0) {
+                baton_call_fail(call, BATON_INTERNAL, "cannot fork");
+                return;
         }
         reply.n = (uint64_t)pid;
         peer_fork_reply(call, &reply);
 }
 
 static const peer_handlers handlers = {
-        .echo = echo, .make = make, .hold = hold, .release = release, .nap = nap, .look = look, .fork = make_child
+        .echo = echo, .make = make, .hold = hold, .release = release, .nap = nap, .look = tell, .fork = make_child
 };
 
-static void stop(int signal_number)
+static void on_signal(int signal_number)
 {
         (void)signal_number;
         baton_server_stop(server);
@@ -174,7 +167,7 @@ int main(int argc, char **argv)
                 printf("%s\n", baton_error());
                 return 1;
         }
-        signal(SIGTERM, stop);
+        signal(SIGTERM, on_signal);
         puts("ready");
         fflush(stdout);
         int error = baton_server_run(server);

@@ -41,6 +41,9 @@ struct process start_server(void);
 /* The same without waiting, and the line that the program prints first ("" when it ends without one). */
 struct process spawn(const char *program, const char *const *arguments);
 void first_line(const struct process *process, char line[256]);
+/* For helpers: forks a child that lives on, without exec, until nobody reads the output any more. When this returns, the child is
+ * through with fork(). The child's number, or negative. */
+pid_t leave_child(void);
 /* Ends it with this signal and reaps it; its wait status. */
 int end(struct process *process, int signal_number);
 /* SIGSTOP, and waits until it stands; SIGCONT. */
