@@ -1,7 +1,7 @@
 #include "base/error.h"
 #include "base/clock.h"
-#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* Long enough for a path and a sentence; what is longer is cut. */
@@ -35,27 +35,18 @@ void baton_log_set(baton_log_function function, void *context)
         log_context = context;
 }
 
-/* A peer can cause lines as fast as it likes: at most so many a second get through. */
+/* A peer can cause lines as fast as it likes: at most so many a second get through. No lock, which a fork() could catch held. */
 static bool within_limit(uint32_t *dropped)
 {
-        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-        static uint64_t second;
-        static uint32_t n, n_dropped;
-        pthread_mutex_lock(&lock);
-        uint64_t now = clock_now_ns() / 1000000000u;
-        *dropped = 0;
-        if (now != second) {
-                *dropped = n_dropped;
-                n = n_dropped = 0;
-                second = now;
-        }
-        bool within = n < LINES_PER_SECOND;
-        if (within)
-                n++;
-        else
-                n_dropped++;
-        pthread_mutex_unlock(&lock);
-        return within;
+        static _Atomic uint64_t window; /* the second << 32 | lines in it */
+        uint64_t second = clock_now_ns() / 1000000000u;
+        uint64_t old = atomic_load_explicit(&window, memory_order_relaxed), now;
+        do
+                now = old >> 32 == second ? old + 1 : second << 32 | 1;
+        while (!atomic_compare_exchange_weak_explicit(&window, &old, now, memory_order_relaxed, memory_order_relaxed));
+        bool first = old >> 32 != second;
+        *dropped = first && (uint32_t)old > LINES_PER_SECOND ? (uint32_t)old - LINES_PER_SECOND : 0;
+        return (uint32_t)now <= LINES_PER_SECOND;
 }
 
 void log_line(baton_log_level level, const char *format, ...)

@@ -118,7 +118,6 @@ static int establish(struct connection *connection, int socket, uint64_t deadlin
         close(base_fd);
         if (error < 0)
                 return error;
-        fork_guard(socket);
         connection->watch = (struct watch){ .fd = socket, .hangup = on_hangup };
         return watch_add(&connection->watch);
 }
@@ -142,7 +141,7 @@ int shm_connect(const char *address, const baton_channel_options *options, uint6
                 *code = socket == -EACCES ? BATON_PERMISSION_DENIED : BATON_UNAVAILABLE;
                 error = socket;
         } else {
-                error = establish(connection, socket, deadline_ns, code);
+                error = establish(connection, fork_guard(socket), deadline_ns, code);
         }
         if (error < 0) {
                 shm_unref(connection);

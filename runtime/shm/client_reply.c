@@ -94,7 +94,6 @@ static void receive_failure(const struct ring_record *record, const struct messa
                 return;
         memcpy(text, body->at, size);
         text[size] = '\0';
-        /* Empty would stand for a failure of this side, whose reason is in baton_error(). */
         if (!*text)
                 call->reply->text = "(the server gave no reason)";
         else
