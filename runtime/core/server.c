@@ -52,6 +52,7 @@ struct baton_server {
         struct worker
                 acceptor; /* where there are several workers: a busy one must not keep clients of the others out */
         uint64_t fork_generation;
+        bool ran;
         atomic_bool running;
         pthread_mutex_t lock; /* n_connections */
         uint32_t n_connections;
@@ -341,12 +342,17 @@ static void end(baton_server *server)
         baton_server_stop(server);
         join(server);
         unlisten_all(server);
-        /* It may listen and run again. */
-        for (uint32_t i = 0; i < server->config.options.workers; i++)
-                loop_clear_stop(server->workers[i].loop);
-        if (server->acceptor.loop)
-                loop_clear_stop(server->acceptor.loop);
         atomic_store(&server->running, false);
+}
+
+/* Forgets stops that came while, or after, an earlier run ended. One that comes before the first run ends that. */
+static void forget_stops(baton_server *server)
+{
+        for (uint32_t i = 0; server->ran && i < server->config.options.workers; i++)
+                loop_clear_stop(server->workers[i].loop);
+        if (server->ran && server->acceptor.loop)
+                loop_clear_stop(server->acceptor.loop);
+        server->ran = true;
 }
 
 /* Starts the acceptor, and the workers but the first. */
@@ -361,6 +367,7 @@ static int begin(baton_server *server)
         if (atomic_exchange(&server->running, true))
                 return error_set(-EALREADY, "cannot serve: the server runs already");
         join_thread(&server->workers[0]); /* of an earlier start, which has ended */
+        forget_stops(server);
         int error = server->acceptor.loop ? start_thread(&server->acceptor, work, &server->acceptor) : 0;
         for (uint32_t i = 1; !error && i < server->config.options.workers; i++)
                 error = start_thread(&server->workers[i], work, &server->workers[i]);

@@ -160,14 +160,15 @@ static int start_locked(const struct async_call *call, struct reply_box **early)
 
 static int wrong_argument(const char *path, const char *what)
 {
-        return error_set(-EINVAL, "%s: %s", path, what);
+        error_set(-EINVAL, "%s: %s", path, what);
+        return -EINVAL;
 }
 
 static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
                            const ProtobufCMessage *request, baton_callback callback)
 {
         if (!method)
-                return error_set(-EINVAL, "baton_unary_async: the method is NULL");
+                return wrong_argument("baton_unary_async", "the method is NULL");
         if (!channel)
                 return wrong_argument(method->path,
                                       "the channel is NULL; did baton_channel_open fail? See baton_error()");

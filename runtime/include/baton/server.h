@@ -50,7 +50,7 @@ int baton_server_start(baton_server *server);
 
 /* Ends baton_server_run or baton_server_start: no more calls are taken; the call being handled by each worker ends
  * first, others end UNAVAILABLE at their clients. Returns at once. Safe from any thread, from handlers and from signal
- * handlers. */
+ * handlers. One that comes before the first run ends that run. */
 void baton_server_stop(baton_server *server);
 
 /* Stops the server, waits for its threads and frees it. Calls still retained stay valid until released; replying to them
