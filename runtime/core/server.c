@@ -362,11 +362,13 @@ static int begin(baton_server *server)
                 return error_set(-EINVAL, "cannot serve: the server is NULL");
         if (check_process(server) < 0)
                 return -ECHILD;
-        if (!server->listening)
-                return error_set(-EINVAL, "cannot serve: the server does not listen; call baton_server_listen first");
         if (atomic_exchange(&server->running, true))
                 return error_set(-EALREADY, "cannot serve: the server runs already");
         join_thread(&server->workers[0]); /* of an earlier start, which has ended */
+        if (!server->listening) {
+                atomic_store(&server->running, false);
+                return error_set(-EINVAL, "cannot serve: the server does not listen; call baton_server_listen first");
+        }
         forget_stops(server);
         int error = server->acceptor.loop ? start_thread(&server->acceptor, work, &server->acceptor) : 0;
         for (uint32_t i = 1; !error && i < server->config.options.workers; i++)
