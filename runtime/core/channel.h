@@ -83,6 +83,10 @@ int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadli
 /* Closes the loop's lane and frees it; it is in no list any more. The loop's thread. */
 void channel_loop_free(struct channel_loop *loop);
 
+/* What is wrong with a call of this method, in words; NULL: nothing. */
+const char *channel_wrong_call(const baton_channel *channel, const baton_method *method,
+                               const ProtobufCMessage *request);
+
 /* The parts of a call that do not depend on how it is made. */
 void channel_fill_call(const baton_channel *channel, struct client_call *call, const baton_method *method,
                        const ProtobufCMessage *request, uint64_t deadline_ns);

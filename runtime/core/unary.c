@@ -42,8 +42,8 @@ static void attempt(baton_channel *channel, struct caller *caller, struct client
         }
 }
 
-static const char *wrong_argument(const baton_channel *channel, const baton_method *method,
-                                  const ProtobufCMessage *request)
+const char *channel_wrong_call(const baton_channel *channel, const baton_method *method,
+                               const ProtobufCMessage *request)
 {
         if (!channel)
                 return "the channel is NULL; did baton_channel_open fail? See baton_error()";
@@ -86,7 +86,7 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
         if (!method || !reply)
                 return (baton_status){ .code = BATON_INVALID_ARGUMENT,
                                        .message = !method ? "the method is NULL" : "the place for the reply is NULL" };
-        const char *wrong = wrong_argument(channel, method, request);
+        const char *wrong = channel_wrong_call(channel, method, request);
         if (wrong) {
                 error_set(-EINVAL, "%s: %s", method->path, wrong);
                 return fail_early(method, BATON_INVALID_ARGUMENT, reply);

@@ -158,28 +158,18 @@ static int start_locked(const struct async_call *call, struct reply_box **early)
         return start_call(call, entry, code, early);
 }
 
-static int wrong_argument(const char *path, const char *what)
-{
-        error_set(-EINVAL, "%s: %s", path, what);
-        return -EINVAL;
-}
-
 static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
                            const ProtobufCMessage *request, baton_callback callback)
 {
-        if (!method)
-                return wrong_argument("baton_unary_async", "the method is NULL");
-        if (!channel)
-                return wrong_argument(method->path,
-                                      "the channel is NULL; did baton_channel_open fail? See baton_error()");
-        if (!loop)
-                return wrong_argument(method->path, "the loop is NULL");
-        if (!request)
-                return wrong_argument(method->path, "the request is NULL");
-        if (!callback)
-                return wrong_argument(method->path, "the callback is NULL");
-        if (!method->complete)
-                return wrong_argument(method->path, "it is a streaming method, which this version does not call");
+        const char *wrong = method ? channel_wrong_call(channel, method, request) : "the method is NULL";
+        if (!wrong && !loop)
+                wrong = "the loop is NULL";
+        if (!wrong && !callback)
+                wrong = "the callback is NULL";
+        if (wrong) {
+                error_set(-EINVAL, "%s: %s", method ? method->path : "baton_unary_async", wrong);
+                return -EINVAL;
+        }
         return channel_usable(channel) ? 0 : -ECHILD;
 }
 

@@ -87,6 +87,9 @@ void call_fail_dead(struct connection *connection, struct client_call *call, boo
 /* The same where the request was not sent. */
 void call_fail_unsent(struct connection *connection, struct client_call *call);
 
+/* Ends a call of a method that the server does not have. */
+void call_fail_unknown(struct connection *connection, struct client_call *call);
+
 /* Sends a call's request. As message_send; on -EAGAIN and -ENOBUFS the caller may wait. */
 int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number);
 

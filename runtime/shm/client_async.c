@@ -314,11 +314,7 @@ int shm_async_start(struct async_lane *lane, struct client_call *call)
         if (!binding)
                 return error_set(-ENOMEM, "%s: out of memory", call->method->path);
         if (binding->number < 0) {
-                error_set(-ENOSYS,
-                          "the server at %s has no method %s; is the service registered there, and the server up to "
-                          "date?",
-                          lane->connection->path.sun_path, call->method->path);
-                call_fail(call, BATON_UNIMPLEMENTED, false);
+                call_fail_unknown(lane->connection, call);
                 return 1;
         }
         if (atomic_load_explicit(&lane->connection->dead, memory_order_acquire)) {

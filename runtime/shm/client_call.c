@@ -201,11 +201,7 @@ void shm_call(struct lane *lane, struct client_call *call)
                 error_set(-ENOMEM, "%s: out of memory", call->method->path);
                 call_fail(call, BATON_RESOURCE_EXHAUSTED, false);
         } else if (binding->number < 0) {
-                error_set(-ENOSYS,
-                          "the server at %s has no method %s; is the service registered there, and the server up to "
-                          "date?",
-                          lane->connection->path.sun_path, call->method->path);
-                call_fail(call, BATON_UNIMPLEMENTED, false);
+                call_fail_unknown(lane->connection, call);
         } else if (deadline_passed(call->deadline_ns)) {
                 error_set(-ETIMEDOUT, "%s: the deadline had passed before the call began", call->method->path);
                 call_fail(call, BATON_DEADLINE_EXCEEDED, false);

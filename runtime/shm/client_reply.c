@@ -55,6 +55,15 @@ void call_fail_unsent(struct connection *connection, struct client_call *call)
         fail_gone(connection, call, false);
 }
 
+void call_fail_unknown(struct connection *connection, struct client_call *call)
+{
+        error_set(-ENOSYS,
+                  "the server at %s has no method %s; is the service registered there, and the server up to "
+                  "date?",
+                  connection->path.sun_path, call->method->path);
+        call_fail(call, BATON_UNIMPLEMENTED, false);
+}
+
 /* ---- sending ---------------------------------------------------------------------------------------------- */
 
 int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number)
