@@ -89,8 +89,7 @@ static void emit_tables(struct text *text, const struct service *service)
         if (service->n_methods)
                 text_printf(text, "        .n_methods = %zu,\n        .methods = methods__%s,\n", service->n_methods,
                             service->stem);
-        text_puts(text, "        .file_descriptor = file_descriptor,\n"
-                        "        .file_descriptor_size = sizeof file_descriptor,\n"
+        text_puts(text, "        .file = &file,\n"
                         "};\n\n");
 }
 
@@ -185,7 +184,14 @@ static void emit_file_descriptor(struct text *text, const struct file *file)
                 text_puts(text, i % 24 ? " " : "\n        ");
                 text_append(text, number, (size_t)snprintf(number, sizeof number, "%u,", bytes[i]));
         }
-        text_puts(text, "\n};\n\n");
+        text_printf(text,
+                    "\n};\n\n"
+                    "static const baton_file file = {\n"
+                    "        .name = \"%s\",\n"
+                    "        .descriptor = file_descriptor,\n"
+                    "        .descriptor_size = sizeof file_descriptor,\n"
+                    "};\n\n",
+                    file->name);
         free(bytes);
 }
 

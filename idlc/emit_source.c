@@ -39,7 +39,7 @@ void emit_source(struct text *text, const struct model *model, const struct file
         include_types(text, model, file);
         text_puts(
                 text,
-                "\n#if BATON_INTERFACE != 1\n"
+                "\n#if BATON_INTERFACE != 2\n"
                 "#error \"generated for another version of Baton's headers: run idlc of the installed version again\"\n"
                 "#endif\n\n");
         emit_walkers(text, file);

@@ -1,14 +1,48 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "base/utf8.h"
 #include "codec/type.h"
-#include "transport/transport.h"
+#include "core/call.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { LONGEST_TEXT = 1024 };
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
+
+static void retain_request(struct held *held)
+{
+        call_ref(container_of(held, struct baton_call, held));
+}
+
+static void release_request(struct held *held)
+{
+        call_unref(container_of(held, struct baton_call, held));
+}
+
+void call_init(struct baton_call *call, uint32_t memory)
+{
+        call->held = (struct held){ .retain = retain_request, .release = release_request };
+        call->metadata.n = 0;
+        call->oneway = false;
+        atomic_store_explicit(&call->memory, memory, memory_order_relaxed);
+        atomic_store_explicit(&call->holds, 1, memory_order_relaxed);
+        atomic_store_explicit(&call->answered, false, memory_order_relaxed);
+        atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
+        atomic_store_explicit(&call->extra, NULL, memory_order_relaxed);
+        call->traffic = (struct traffic){ 0 };
+}
+
+void call_unref(struct baton_call *call)
+{
+        /* The last reference needs no read-modify-write: nobody else can take one. */
+        if (atomic_load_explicit(&call->memory, memory_order_acquire) == 1 ||
+            atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) == 1)
+                call->ops->free(call);
+}
 
 baton_call *baton_call_retain(baton_call *call)
 {
@@ -39,7 +73,7 @@ void baton_call_release(baton_call *call)
         if (!atomic_load_explicit(&call->answered, memory_order_relaxed))
                 dropped(call);
         atomic_store_explicit(&call->holds, 0, memory_order_relaxed);
-        call->ops->free(call);
+        call_unref(call);
 }
 
 /* The right to answer is given once. */
@@ -66,7 +100,8 @@ static int reply_failed(baton_call *call, int error)
         int length = snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
         end_with_a_character(text, length);
         log_line(BATON_LOG_ERROR, "%s", text);
-        call->ops->fail(call, room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, text);
+        call->ops->answer(call,
+                          &(struct answer){ .code = room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, .text = text });
         return error_set(error == -ENOMEM ? -ENOBUFS : room ? error : -EBADMSG, "%s", text);
 }
 
@@ -84,7 +119,7 @@ int baton_call_reply(baton_call *call, const ProtobufCMessage *message)
         int error = claim(call);
         if (error < 0)
                 return error;
-        error = call->ops->reply(call, message);
+        error = call->ops->answer(call, &(struct answer){ .message = message });
         return error < 0 && error != -EPIPE ? reply_failed(call, error) : error;
 }
 
@@ -102,7 +137,7 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
         va_end(arguments);
         end_with_a_character(text, length);
         int error = claim(call);
-        return error < 0 ? error : call->ops->fail(call, code, text);
+        return error < 0 ? error : call->ops->answer(call, &(struct answer){ .code = code, .text = text });
 }
 
 /* ---- memory ----------------------------------------------------------------------------------------------- */
@@ -159,7 +194,7 @@ uint64_t baton_call_deadline_ns(const baton_call *call)
 
 bool baton_call_cancelled(const baton_call *call)
 {
-        return !call || call->ops->gone(call) || deadline_passed(call->deadline_ns);
+        return !call || call->ops->gone((baton_call *)call) || deadline_passed(call->deadline_ns);
 }
 
 const char *baton_call_method(const baton_call *call)

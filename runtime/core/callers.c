@@ -43,7 +43,7 @@ void callers_drop_idle(baton_channel *channel)
                 struct caller *caller = channel->callers[i];
                 if (atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
                         continue;
-                if (caller->connection && !channel->transport->alive(caller->connection))
+                if (caller->connection && channel->transport->state(caller->connection) != CONNECTION_UP)
                         drop_lane(channel, caller);
                 channel_give_back(channel, caller);
         }
@@ -134,7 +134,7 @@ void channel_give_back(baton_channel *channel, struct caller *caller)
 int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, baton_code *code)
 {
         const struct transport *transport = channel->transport;
-        if (caller->lane && transport->alive(caller->connection))
+        if (caller->lane && transport->state(caller->connection) == CONNECTION_UP)
                 return 0;
         drop_lane(channel, caller);
         int error = channel_lock(channel, deadline_ns);

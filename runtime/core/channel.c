@@ -158,7 +158,7 @@ int channel_lock(baton_channel *channel, uint64_t deadline_ns)
 int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *code)
 {
         const struct transport *transport = channel->transport;
-        if (channel->source && transport->alive(channel->source->connection))
+        if (channel->source && transport->state(channel->source->connection) == CONNECTION_UP)
                 return 0;
         struct source *source = calloc(1, sizeof *source);
         if (!source) {
@@ -167,7 +167,7 @@ int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *co
         }
         uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
         int error = transport->connect(channel->address, &channel->options, deadline_earlier(until, deadline_ns),
-                                       &source->connection, code);
+                                       &channel->sink, &source->connection, code);
         if (error < 0) {
                 free(source);
                 if (deadline_passed(deadline_ns))

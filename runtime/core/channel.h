@@ -34,6 +34,7 @@ struct source {
 };
 
 struct baton_channel {
+        struct client_sink sink;
         const struct transport *transport;
         char *address;
         baton_channel_options options; /* defaults filled in */

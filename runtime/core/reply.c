@@ -11,9 +11,19 @@ struct reply_home {
         _Atomic(struct reply_box *) returned; /* by anybody */
 };
 
-static struct reply_box *box_of(const void *message)
+static struct reply_box *box_of(struct held *held)
 {
-        return container_of(reply_of(message), struct reply_box, reply);
+        return container_of(held, struct reply_box, reply.held);
+}
+
+static void retain(struct held *held)
+{
+        atomic_fetch_add_explicit(&box_of(held)->holds, 1, memory_order_relaxed);
+}
+
+static void release(struct held *held)
+{
+        reply_drop(box_of(held));
 }
 
 struct reply_home *reply_home_new(void)
@@ -50,6 +60,7 @@ static struct reply_box *new_box(struct reply_home *home)
                 return NULL;
         memset(box, 0, sizeof *box);
         box->home = home;
+        box->reply.held = (struct held){ .retain = retain, .release = release };
         return box;
 }
 
@@ -105,6 +116,7 @@ void reply_drop(struct reply_box *box)
                 reply->give_back(reply->lender, reply->loan);
         reply->give_back = NULL;
         reply->text = NULL;
+        reply->headers.n = reply->trailers.n = 0;
         if (box->home) {
                 come_home(box);
                 return;
@@ -123,30 +135,42 @@ void reply_keep_text(struct reply_box *box)
         reply->text = text ? memcpy(text, baton_error(), size) : "out of memory";
 }
 
+static const baton_metadata *unless_empty(const baton_metadata *metadata)
+{
+        return metadata->n ? metadata : NULL;
+}
+
 baton_status reply_status(struct reply_box *box, const struct client_call *call, const ProtobufCMessage **message)
 {
+        struct reply *reply = &box->reply;
+        baton_status status = { .maybe_executed = true,
+                                .message = "",
+                                .headers = unless_empty(&reply->headers),
+                                .trailers = unless_empty(&reply->trailers) };
         *message = call->message;
         if (call->message)
-                return (baton_status){ .code = BATON_OK, .maybe_executed = true, .message = "" };
-        struct reply *reply = &box->reply;
+                return status;
         reply_keep_text(box);
         const ProtobufCMessageDescriptor *type = call->method->output->descriptor;
-        ProtobufCMessage *empty = reply_new_message(reply, type);
+        ProtobufCMessage *empty = held_new_message(&reply->held, &reply->arena, type);
         if (empty)
                 type->message_init(empty);
         *message = empty;
-        return (baton_status){ .code = call->code, .maybe_executed = call->maybe_executed, .message = reply->text };
+        status.code = call->code;
+        status.maybe_executed = call->maybe_executed;
+        status.message = reply->text;
+        return status;
 }
 
-const void *baton_retain(const void *reply)
+const void *baton_retain(const void *message)
 {
-        if (reply)
-                atomic_fetch_add_explicit(&box_of(reply)->holds, 1, memory_order_relaxed);
-        return reply;
+        if (message)
+                held_of(message)->retain(held_of(message));
+        return message;
 }
 
-void baton_release(const void *reply)
+void baton_release(const void *message)
 {
-        if (reply)
-                reply_drop(box_of(reply));
+        if (message)
+                held_of(message)->release(held_of(message));
 }

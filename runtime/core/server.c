@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/loop.h"
 #include "codec/layout.h"
+#include "core/call.h"
 #include "core/channel.h"
 #include "core/options.h"
 #include <errno.h>
@@ -69,8 +70,10 @@ static bool authorize(struct server_sink *sink, const baton_peer *peer)
         return peer->uid == geteuid() || peer->uid == 0;
 }
 
-static baton_loop *place(struct server_sink *sink)
+static baton_loop *place(struct server_sink *sink, const baton_peer *peer, const char **why)
 {
+        (void)peer;
+        *why = "the server is full (max_connections); try again later or raise the limit";
         baton_server *server = container_of(sink, baton_server, sink);
         struct worker *least = NULL;
         pthread_mutex_lock(&server->lock);
@@ -86,8 +89,9 @@ static baton_loop *place(struct server_sink *sink)
         return least ? least->loop : NULL;
 }
 
-static void leave(struct server_sink *sink, baton_loop *loop)
+static void leave(struct server_sink *sink, baton_loop *loop, const baton_peer *peer)
 {
+        (void)peer;
         baton_server *server = container_of(sink, baton_server, sink);
         pthread_mutex_lock(&server->lock);
         for (uint32_t i = 0; i < server->config.options.workers; i++)
@@ -97,9 +101,10 @@ static void leave(struct server_sink *sink, baton_loop *loop)
         pthread_mutex_unlock(&server->lock);
 }
 
-static void serve(struct server_sink *sink, struct baton_call *call, const struct offer *offer)
+static void serve(struct server_sink *sink, struct baton_call *call)
 {
         (void)sink;
+        const struct offer *offer = call->offer;
         const baton_method *method = offer->method;
         if (!method->dispatch)
                 baton_call_fail(call, BATON_UNIMPLEMENTED,
@@ -151,7 +156,12 @@ baton_server *baton_server_new(const baton_server_options *options)
         }
         server->config.options = filled;
         server->fork_generation = fork_generation();
-        server->sink = (struct server_sink){ .serve = serve, .authorize = authorize, .place = place, .leave = leave };
+        server->sink = (struct server_sink){ .serve = serve,
+                                             .init = call_init,
+                                             .unref = call_unref,
+                                             .authorize = authorize,
+                                             .place = place,
+                                             .leave = leave };
         pthread_mutex_init(&server->lock, NULL);
         if (make_workers(server) < 0) {
                 baton_server_free(server);

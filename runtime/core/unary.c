@@ -13,7 +13,8 @@ void channel_fill_call(const baton_channel *channel, struct client_call *call, c
         *call = (struct client_call){ .method = method,
                                       .request = request,
                                       .deadline_ns = deadline_ns,
-                                      .max_message_bytes = channel->options.max_message_bytes };
+                                      .max_request_bytes = channel->options.max_message_bytes,
+                                      .max_reply_bytes = channel->options.max_message_bytes };
 }
 
 static void fail(struct client_call *call, baton_code code)
@@ -36,7 +37,7 @@ static void attempt(baton_channel *channel, struct caller *caller, struct client
                         fail(call, code);
                 else
                         channel->transport->call(caller->lane, call);
-                bool lost = caller->connection && !channel->transport->alive(caller->connection);
+                bool lost = caller->connection && channel->transport->state(caller->connection) == CONNECTION_DOWN;
                 if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed || !lost)
                         return;
         }
@@ -68,7 +69,7 @@ static baton_status fail_early(const baton_method *method, baton_code code, cons
 static baton_status call_with(baton_channel *channel, struct caller *caller, struct client_call *call,
                               const ProtobufCMessage **reply)
 {
-        struct reply_box *box = reply_take(caller->home, call->max_message_bytes);
+        struct reply_box *box = reply_take(caller->home, call->max_reply_bytes);
         if (!box) {
                 error_set(-ENOMEM, "%s: out of memory", call->method->path);
                 return fail_early(call->method, BATON_RESOURCE_EXHAUSTED, reply);

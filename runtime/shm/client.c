@@ -49,9 +49,9 @@ void shm_unref(struct connection *connection)
                 free_connection(connection);
 }
 
-static bool alive(const struct connection *connection)
+static enum connection_state state(const struct connection *connection)
 {
-        return !atomic_load_explicit(&connection->dead, memory_order_relaxed);
+        return atomic_load_explicit(&connection->dead, memory_order_relaxed) ? CONNECTION_DOWN : CONNECTION_UP;
 }
 
 /* Whoever hears of the end first says how it came. */
@@ -224,7 +224,7 @@ const struct transport shm_transport = {
         .connect = shm_connect,
         .ref = shm_ref,
         .unref = shm_unref,
-        .alive = alive,
+        .state = state,
         .hang_up = hang_up,
         .lane_open = shm_lane_open,
         .lane_close = shm_lane_close,

@@ -103,7 +103,7 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
 int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct lane **out);
 void shm_lane_close(struct lane *lane);
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
-                struct connection **out, baton_code *code);
+                struct client_sink *sink, struct connection **out, baton_code *code);
 void shm_call(struct lane *lane, struct client_call *call);
 int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
                    void *context, struct async_lane **out);

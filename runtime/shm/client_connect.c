@@ -123,8 +123,9 @@ static int establish(struct connection *connection, int socket, uint64_t deadlin
 }
 
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
-                struct connection **out, baton_code *code)
+                struct client_sink *sink, struct connection **out, baton_code *code)
 {
+        (void)sink;
         *code = BATON_UNAVAILABLE;
         struct connection *connection = calloc(1, sizeof *connection);
         if (!connection)

@@ -75,7 +75,7 @@ int call_send(struct lane_ends *ends, const struct binding *binding, const struc
                                      .deadline_ns = call->deadline_ns };
         struct message_form form = { .type = call->method->input,
                                      .graph = binding->graph_request,
-                                     .max_bytes = call->max_message_bytes };
+                                     .max_bytes = call->max_request_bytes };
         return message_send(ends, &header, &form, call->request);
 }
 
@@ -123,8 +123,8 @@ static void receive_message(struct connection *connection, const struct ring_rec
         struct reply *reply = call->reply;
         struct message_form form = { .type = call->method->output,
                                      .graph = record->flags & SHM_GRAPH,
-                                     .max_bytes = call->max_message_bytes };
-        ProtobufCMessage *message = reply_new_message(reply, form.type->descriptor);
+                                     .max_bytes = call->max_reply_bytes };
+        ProtobufCMessage *message = held_new_message(&reply->held, &reply->arena, form.type->descriptor);
         int error = message ? message_decode(&connection->link, body, &form, &reply->arena, message)
                             : error_set(-ENOMEM, "no memory to receive a %s", form.type->descriptor->name);
         if (error < 0) {

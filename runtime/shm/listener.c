@@ -20,16 +20,15 @@ static void admit(struct listener *listener, int socket)
         struct server_sink *sink = listener->sink;
         baton_peer peer = control_peer(socket);
         baton_loop *loop = NULL;
+        const char *why;
         if (!sink->authorize(sink, &peer)) {
                 log_line(BATON_LOG_WARNING, "%s: refused pid %d of uid %u: not authorized", listener->path.sun_path,
                          (int)peer.pid, (unsigned)peer.uid);
                 server_refuse(socket, BATON_PERMISSION_DENIED,
                               "this user may not use the server; see baton_server_options.authorize");
-        } else if (!(loop = sink->place(sink))) {
-                log_line(BATON_LOG_WARNING, "%s: refused pid %d: %u connections are open", listener->path.sun_path,
-                         (int)peer.pid, listener->config->options.max_connections);
-                server_refuse(socket, BATON_RESOURCE_EXHAUSTED,
-                              "the server is full (max_connections); try again later or raise the limit");
+        } else if (!(loop = sink->place(sink, &peer, &why))) {
+                log_line(BATON_LOG_WARNING, "%s: refused pid %d: %s", listener->path.sun_path, (int)peer.pid, why);
+                server_refuse(socket, BATON_RESOURCE_EXHAUSTED, why);
         }
         if (loop)
                 server_connection_adopt(listener, loop, socket, peer);

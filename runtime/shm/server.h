@@ -47,6 +47,7 @@ struct server_lane {
 struct server_connection {
         atomic_uint references;    /* the loop's, and one of each call */
         struct listener *listener; /* NULL once closed; the loop's */
+        struct server_sink *sink;
         baton_loop *loop;
         struct list link; /* of the listener's; its lock */
         struct link shared;

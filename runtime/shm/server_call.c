@@ -95,12 +95,6 @@ int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool
         return error;
 }
 
-static int fail(struct baton_call *call, baton_code code, const char *text)
-{
-        struct shm_server_call *self = shm_call_of(call);
-        return server_fail(self->lane, self->number, code, false, text);
-}
-
 static int park_message(struct server_lane *lane, struct shm_record *header, const struct message_form *form,
                         const ProtobufCMessage *message)
 {
@@ -130,11 +124,13 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
         return gone();
 }
 
-static int reply(struct baton_call *call, const ProtobufCMessage *message)
+static int answer(struct baton_call *call, const struct answer *answer)
 {
         struct shm_server_call *self = shm_call_of(call);
+        if (!answer->message)
+                return server_fail(self->lane, self->number, answer->code, false, answer->text);
         pthread_mutex_lock(&self->lane->lock);
-        int error = closed(self->lane->connection) ? gone() : send_reply(self, self->lane, message);
+        int error = closed(self->lane->connection) ? gone() : send_reply(self, self->lane, answer->message);
         pthread_mutex_unlock(&self->lane->lock);
         return error;
 }
@@ -165,9 +161,15 @@ static void *alloc(struct baton_call *call, size_t size)
         return block;
 }
 
-static bool call_gone(const struct baton_call *call)
+static bool call_gone(struct baton_call *call)
 {
         return closed(shm_call_of(call)->lane->connection);
+}
+
+static bool on_loop(const struct baton_call *call)
+{
+        const struct shm_server_call *self = container_of(call, struct shm_server_call, call);
+        return loop_is_current(self->lane->connection->loop);
 }
 
 static struct shm_server_call *take_call(struct server_connection *connection)
@@ -233,7 +235,7 @@ void server_calls_free(struct server_connection *connection)
 }
 
 static const struct call_ops call_ops = {
-        .reply = reply, .fail = fail, .alloc = alloc, .gone = call_gone, .free = free_call
+        .answer = answer, .alloc = alloc, .gone = call_gone, .on_loop = on_loop, .free = free_call
 };
 
 /* ---- a call's begin --------------------------------------------------------------------------------------- */
@@ -271,12 +273,12 @@ static struct shm_server_call *new_call(struct server_lane *lane, const struct r
         self->number = record->call;
         self->graph_reply = record->flags & SHM_GRAPH_REPLY;
         self->body = (struct message_body){ .loan = -1 };
+        connection->sink->init(&self->call, 1);
         self->call.ops = &call_ops;
+        self->call.offer = offer;
         self->call.method = offer->method;
         self->call.deadline_ns = record->deadline_ns;
         self->call.peer = connection->peer;
-        atomic_store_explicit(&self->call.holds, 1, memory_order_relaxed);
-        atomic_store_explicit(&self->call.answered, false, memory_order_relaxed);
         server_connection_ref(connection);
         atomic_fetch_add_explicit(&connection->n_calls, 1, memory_order_relaxed);
         return self;
@@ -285,7 +287,7 @@ static struct shm_server_call *new_call(struct server_lane *lane, const struct r
 static int decode(struct shm_server_call *self, const struct ring_record *record, const baton_type *type)
 {
         self->call.request = NULL;
-        ProtobufCMessage *message = baton_arena_alloc(&self->call.arena, type->descriptor->sizeof_message);
+        ProtobufCMessage *message = held_new_message(&self->call.held, &self->call.arena, type->descriptor);
         if (!message)
                 return error_set(-ENOMEM, "no memory for the request");
         struct message_form form = { .type = type,
@@ -320,7 +322,7 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
         }
         ring_advance(&lane->ends.in,
                      record); /* before the handler: its lines can be reused, and the client knows that it runs */
-        lane->connection->listener->sink->serve(lane->connection->listener->sink, &self->call, offer);
+        lane->connection->listener->sink->serve(lane->connection->listener->sink, &self->call);
         return 0;
 }
 

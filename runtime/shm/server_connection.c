@@ -59,7 +59,7 @@ void server_connection_close(struct server_connection *connection, const char *w
         list_remove(&connection->link);
         pthread_mutex_unlock(&listener->lock);
         connection->listener = NULL;
-        listener->sink->leave(listener->sink, connection->loop);
+        listener->sink->leave(listener->sink, connection->loop, &connection->peer);
         server_connection_unref(connection);
 }
 
@@ -255,7 +255,7 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
         if (!connection) {
                 server_refuse(socket, BATON_RESOURCE_EXHAUSTED, "the server is out of memory");
                 close(socket);
-                listener->sink->leave(listener->sink, loop);
+                listener->sink->leave(listener->sink, loop, &peer);
                 return;
         }
         memset(connection, 0, sizeof *connection);
@@ -263,6 +263,7 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
         connection->listener = listener;
         connection->loop = loop;
         connection->peer = peer;
+        connection->sink = listener->sink;
         connection->max_message_bytes = listener->config->options.max_message_bytes;
         connection->shared.socket = fork_guard(socket);
         connection->source = (struct loop_source){ .fd = socket, .ready = on_socket };

@@ -4,9 +4,13 @@
 
 #include <baton/call.h>
 #include <baton/channel.h>
+#include <baton/counters.h>
+#include <baton/interceptor.h>
 #include <baton/loop.h>
+#include <baton/metadata.h>
 #include <baton/server.h>
 #include <baton/service.h>
 #include <baton/status.h>
+#include <baton/stream.h>
 
 #endif

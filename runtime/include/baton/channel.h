@@ -14,6 +14,32 @@ extern "C" {
 #endif
 
 typedef struct baton_channel baton_channel;
+struct baton_interceptor;
+
+/* What a channel knows of its server, as in gRPC (https://github.com/grpc/grpc/blob/master/doc/connectivity-semantics-and-api.md). */
+typedef enum baton_channel_state {
+        BATON_IDLE = 0, /* no connection; the next call makes one */
+        BATON_CONNECTING = 1,
+        BATON_READY = 2,
+        BATON_TRANSIENT_FAILURE = 3, /* the last attempt failed; until the next is due, calls fail at once, or wait */
+        BATON_SHUTDOWN = 4,          /* closed */
+} baton_channel_state;
+
+/*
+ * When calls are made again. Without this, only calls that certainly were not executed are, once, when the server restarted.
+ * With it, a call that failed with one of the codes is made again if its method is idempotent (idempotency_level in the .proto) or it
+ * certainly was not executed; after a pause that grows by the half from one attempt to the next, ±20 %, and within
+ * the call's deadline. The budget keeps a failing server from being flooded: each failure that could be retried takes one token, each
+ * success gives back a tenth; with less than half of the tokens left nothing is retried.
+ * (https://github.com/grpc/proposal/blob/master/A6-client-retries.md)
+ */
+typedef struct baton_retry {
+        uint32_t max_attempts;       /* the first included; 0 or 1: no retries */
+        uint32_t initial_backoff_ms; /* 0: 10 */
+        uint32_t max_backoff_ms;     /* 0: 1000 */
+        uint32_t codes;              /* 1 << code, or-ed; 0: UNAVAILABLE */
+        uint32_t budget;             /* tokens; 0: 100 */
+} baton_retry;
 
 /* Options of a channel; zero-initialised means the defaults, and NULL means the same. */
 typedef struct baton_channel_options {
@@ -23,14 +49,33 @@ typedef struct baton_channel_options {
         uint32_t ring_bytes;         /* per calling thread and direction, a power of two, 8 KiB to 1 MiB; 0: 32 KiB */
         uint32_t spin_us;            /* how long a caller polls at most before it sleeps, microseconds; 0: 50 */
         bool no_spin;                /* sleep at once: lowest CPU use, a wake-up's latency on every call */
+        /* Asynchronous calls and streams at once on one loop, and blocking streams at once; at most 65536; 0: 16384. One more is
+         * -EAGAIN. */
+        uint32_t max_in_flight;
+        size_t max_metadata_bytes; /* of one call and direction; more is refused; 0: 8192; at most 1 MiB */
         uint32_t
-                max_in_flight; /* asynchronous calls at once on one loop, at most 65536; 0: 1024. One more is -EAGAIN. */
+                stream_window_bytes; /* what a stream's server may send ahead of the reader, inline; 0: 65536; 1 KiB to 64 MiB */
+        baton_retry retry;
+        uint32_t backoff_initial_ms; /* after a failed attempt to connect the next is made no sooner; 0: 1 */
+        uint32_t backoff_max_ms;     /* each failure makes it longer, by 1.6 and ±20 %, up to this; 0: 250 */
+        /* While calls wait, a server that shows no sign of life for so long is asked for one, and given up if it gives none
+         * within keepalive_timeout_ms: calls end UNAVAILABLE. For servers that hang; dead ones are noticed without it. 0: never */
+        uint32_t keepalive_ms;
+        uint32_t keepalive_timeout_ms;                /* 0: 20000 */
+        const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
+        size_t n_interceptors;
+        bool counters; /* counts calls; see baton/counters.h */
+        /* Called after each change of the channel's state, from the thread that caused it; must not block, and not close the
+         * channel. */
+        void (*state_changed)(baton_channel *channel, baton_channel_state state, void *context);
+        void *state_context;
 } baton_channel_options;
 
 /*
  * Opens a channel to an address:
  *   shm:NAME    the socket NAME under $XDG_RUNTIME_DIR/baton, or /run/baton where that variable is no absolute path
  *   shm:/PATH   the socket at that path
+ *   inproc:NAME the server of this very process that listens at that name; no socket file
  * NAME is 1–64 characters of A–Z a–z 0–9 . _ -. Does not connect: the first call does, and after a loss of the server
  * the next call does again. Returns NULL with the reason in baton_error() when the address or an option is malformed
  * or memory is short.
@@ -43,8 +88,20 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
  * until this thread's next call of this function. Safe from any thread. */
 baton_status baton_channel_connect(baton_channel *channel);
 
+/* The state now. Safe from any thread, as is the next. */
+baton_channel_state baton_channel_get_state(const baton_channel *channel);
+
+/* Waits until the state is another than `last`, at most timeout_ms milliseconds (-1: for ever). Returns the state. */
+baton_channel_state baton_channel_wait_state(baton_channel *channel, baton_channel_state last, int timeout_ms);
+
+/* Waits until the server has taken all one-way calls that were made on this channel before (their handlers have begun, or they were
+ * refused), at most timeout_ms milliseconds (-1: for ever). 0; -ETIMEDOUT; -EPIPE where the server is gone, and with it what
+ * it had not taken. Safe from any thread. */
+int baton_channel_flush(baton_channel *channel, int timeout_ms);
+
 /* Closes the channel. Asynchronous calls in flight complete CANCELLED inside this call, on the calling thread, which must
- * be their loop's. No blocking call may be in progress. Replies that are still held stay valid until released; memory
+ * be their loop's; asynchronous streams end CANCELLED likewise, and stay to be closed. No blocking call may be in progress;
+ * blocking streams end CANCELLED, and stay to be finished and closed. Replies that are still held stay valid until released; memory
  * from baton_channel_alloc goes with the channel. NULL is allowed. Does nothing in a forked child. */
 void baton_channel_close(baton_channel *channel);
 

@@ -27,6 +27,9 @@ void baton_loop_free(baton_loop *loop);
  * never read or close it. */
 int baton_loop_fd(const baton_loop *loop);
 
+/* The events to poll that fd for: POLLIN, which is EPOLLIN too. */
+short baton_loop_events(const baton_loop *loop);
+
 /* Runs what is ready, without blocking, and leaves the loop armed so that its fd tells of the next event.
  * Returns the number of events handled (0: none), or a negative errno. */
 int baton_loop_dispatch(baton_loop *loop);

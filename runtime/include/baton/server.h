@@ -10,6 +10,7 @@
 #define BATON_SERVER_H
 
 #include <baton/call.h>
+#include <baton/loop.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,28 +19,58 @@ extern "C" {
 #endif
 
 typedef struct baton_server baton_server;
+struct baton_interceptor;
 
 /* Options of a server; zero-initialised means the defaults, and NULL means the same. */
 typedef struct baton_server_options {
         uint32_t workers; /* threads that serve, at most 1024; 0: 1. A connection stays with one worker, so handlers of
                                        * different connections run in parallel when there are several. */
-        uint32_t max_connections; /* 0: 4096; one more is told RESOURCE_EXHAUSTED */
-        uint32_t max_calls;       /* unanswered calls per connection; 0: 4096; one more is told RESOURCE_EXHAUSTED */
+        uint32_t max_connections;             /* 0: 4096; one more is told RESOURCE_EXHAUSTED */
+        uint32_t max_connections_per_process; /* 0: no limit but max_connections */
+        uint32_t max_calls;       /* unanswered calls per connection; 0: 16384; one more is told RESOURCE_EXHAUSTED */
         size_t max_message_bytes; /* larger requests and replies end RESOURCE_EXHAUSTED; 0: 64 MiB; at most 1 GiB */
         size_t max_heap_bytes;    /* payload memory per connection, the server's own; 0: 4 × max_message_bytes */
-        uint32_t spin_us;         /* how long an idle worker polls at most before it sleeps, microseconds; 0: 50 */
-        bool no_spin;             /* sleep at once when idle */
+        /* What calls and retained messages of one connection may take of the server's memory beyond their handlers, with what
+         * its streams have waiting; more calls are told RESOURCE_EXHAUSTED; 0: 4 × max_message_bytes */
+        size_t max_held_bytes;
+        size_t max_metadata_bytes; /* of one call and direction; 0: 8192; at most 1 MiB */
+        uint32_t
+                stream_window_bytes; /* what a stream's client may send ahead of the handler, inline; 0: 65536; 1 KiB to 64 MiB */
+        uint32_t spin_us;            /* how long an idle worker polls at most before it sleeps, microseconds; 0: 50 */
+        bool no_spin;                /* sleep at once when idle */
         uint32_t handshake_timeout_ms; /* a client that has not introduced itself by then is dropped; 0: 1000 */
         /* Decides who may connect; NULL: processes of this process' effective uid, and root. Called on a thread of the server. */
         bool (*authorize)(const baton_peer *peer, void *context);
         void *authorize_context;
+        /*
+         * Where handlers run. By default on the workers: the fastest, for handlers that do not block. With handler_threads, on
+         * so many threads of the server's own, where they may block and wait in streams. With an executor, wherever that runs
+         * run(argument), which it must do exactly once, soon, and not inside execute.
+         */
+        uint32_t handler_threads; /* at most 1024 */
+        void (*execute)(void *context, void (*run)(void *argument), void *argument);
+        void *execute_context;
+        /* Serves on this loop, which the user runs (baton_loop_run, or its fd in a loop of the user's own), instead of on
+         * workers: listen and then just run the loop. The loop must outlive the server. */
+        baton_loop *loop;
+        const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
+        size_t n_interceptors;
+        bool counters; /* counts calls; see baton/counters.h */
+        /* baton_server_listen takes the address over from a running server of the same user, which then drains: a hot restart. */
+        bool takeover;
+        uint32_t drain_timeout_ms; /* how long a server whose address was taken over drains; 0: 30000 */
 } baton_server_options;
 
 /* A new server, or NULL with the reason in baton_error(). */
 baton_server *baton_server_new(const baton_server_options *options);
 
-/* Listens at an address (see baton_channel_open). Returns 0, or a negative errno with the reason in baton_error():
- * -EADDRINUSE when a living server has it; a socket file left by a dead one is replaced. Several listeners are fine. */
+/*
+ * Listens at an address (see baton_channel_open). Returns 0, or a negative errno with the reason in baton_error():
+ * -EADDRINUSE when a living server has it; a socket file left by a dead one is replaced. Several listeners are fine.
+ *
+ * A socket that was passed by systemd (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID) and is bound to the address is used as it is; it
+ * has to be a ListenSequentialPacket= one. With the option `takeover`, so is that of the running server.
+ */
 int baton_server_listen(baton_server *server, const char *address);
 
 /* Serves on the calling thread (and workers − 1 more, and where that is any, one that accepts) until baton_server_stop. Returns 0 or a negative errno. */
@@ -52,6 +83,14 @@ int baton_server_start(baton_server *server);
  * first, others end UNAVAILABLE at their clients. Returns at once. Safe from any thread, from handlers and from signal
  * handlers. One that comes before the first run ends that run. */
 void baton_server_stop(baton_server *server);
+
+/*
+ * Ends baton_server_run or baton_server_start in good order: listens no longer, and tells the clients, who make further calls
+ * on new connections, to whichever server listens at the address by then. Calls in flight, and those that come
+ * meanwhile, are served. Ends once all clients have left, or after timeout_ms milliseconds (0: at once), as baton_server_stop does.
+ * Returns at once: 0, or a negative errno. Safe from any thread and from handlers, not from signal handlers.
+ */
+int baton_server_drain(baton_server *server, uint32_t timeout_ms);
 
 /* Stops the server, waits for its threads and frees it. Calls still retained stay valid until released; replying to them
  * returns -EPIPE. Must not be called from a handler. NULL is allowed. */

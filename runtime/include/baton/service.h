@@ -9,6 +9,7 @@
 #include <baton/channel.h>
 #include <baton/server.h>
 #include <baton/graph.h>
+#include <baton/stream.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@ extern "C" {
 #endif
 
 /* Generated code states the interface it was made for; a mismatch fails at compile time. */
-#define BATON_INTERFACE 1
+#define BATON_INTERFACE 2
 
 typedef enum baton_method_flags {
         BATON_CLIENT_STREAMING = 1 << 0,
@@ -36,20 +37,27 @@ typedef struct baton_method {
         uint32_t flags;   /* baton_method_flags */
         const baton_type *input;
         const baton_type *output;
-        /* Runs the handler's slot for this method. False when the slot is NULL. NULL itself for streaming methods. */
+        /* Runs the handler's slot for this method. False when the slot is NULL. request is NULL where the client streams. */
         bool (*dispatch)(const void *handlers, void *context, baton_call *call, const ProtobufCMessage *request);
         /* Runs a typed completion callback. NULL for streaming methods. */
         void (*complete)(baton_callback callback, const baton_status *status, const ProtobufCMessage *reply,
                          void *context);
 } baton_method;
 
+/* A .proto file, for reflection. */
+typedef struct baton_file {
+        const char *name;          /* as protoc names it: "demo/greeter.proto" */
+        const uint8_t *descriptor; /* the serialized google.protobuf.FileDescriptorProto, without source locations */
+        size_t descriptor_size;
+        size_t n_imports;
+        const struct baton_file *const *imports;
+} baton_file;
+
 typedef struct baton_service {
         const char *name; /* "package.Service" */
         size_t n_methods;
         const baton_method *methods; /* in the order of the .proto */
-        /* The serialized google.protobuf.FileDescriptorProto of the defining file, for reflection. */
-        const uint8_t *file_descriptor;
-        size_t file_descriptor_size;
+        const baton_file *file;      /* that defines it */
 } baton_service;
 
 /* Registers a service. handlers is the generated table of handlers, context is passed to each of them; both must stay
@@ -81,6 +89,30 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
 int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_method *method,
                       const ProtobufCMessage *request, const baton_call_options *options, baton_callback callback,
                       void *context);
+
+/*
+ * Makes a unary call without waiting for it, or for an outcome: service_method_oneway. Waits while the ring to the server is full
+ * (back-pressure), until the deadline. 0: it is on its way, and what becomes of it is not told; baton_channel_flush waits until
+ * the server took it. Negative errno with the reason in baton_error() where it certainly was not sent: -EINVAL, -EMSGSIZE, -ENOBUFS,
+ * -ENOMEM, -ECHILD, -ETIMEDOUT, -ECANCELED, -EPIPE where there is no server. Over transports that know no such calls it is a
+ * call whose reply is dropped. Safe from any thread.
+ */
+int baton_oneway(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
+                 const baton_call_options *options);
+
+/*
+ * Opens a streaming call (see baton/stream.h). request: for methods with a single request, sent at once; NULL otherwise. loop NULL:
+ * a blocking stream, and then so is ready. Connects where not connected. Returns NULL with the reason in baton_error() for a
+ * local failure: a wrong argument, no memory, too many calls in flight. A server that cannot be reached is no local failure: the
+ * stream has ended UNAVAILABLE. Free it with baton_stream_close. Safe from any thread.
+ */
+baton_stream *baton_stream_open(baton_channel *channel, baton_loop *loop, const baton_method *method,
+                                const ProtobufCMessage *request, const baton_call_options *options,
+                                baton_stream_ready ready, void *context);
+
+/* The services that a server offers, in the order of their registration; what server reflection tells. Returns how many there are;
+ * at most n are written. Safe from any thread once the server listens. */
+size_t baton_server_services(const baton_server *server, const baton_service **out, size_t n);
 
 /* A zero-initialised message of the method's reply type in the call's scratch memory, ready to fill; what
  * service_method_new_reply returns. NULL when out of memory. */

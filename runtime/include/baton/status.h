@@ -7,6 +7,7 @@
 #ifndef BATON_STATUS_H
 #define BATON_STATUS_H
 
+#include <baton/metadata.h>
 #include <stdbool.h>
 
 #ifdef __cplusplus
@@ -43,7 +44,20 @@ typedef struct baton_status {
         /* Says what failed, on what, and what to do; "" when the code is BATON_OK, never NULL. Lives as long as
          * the reply it came with (see baton_release), or as the callback it is passed to. */
         const char *message;
+        /* What the server sent before its first message, and with the status; NULL: nothing. Live as long as message. */
+        const baton_metadata *headers;
+        const baton_metadata *trailers;
 } baton_status;
+
+/*
+ * A detail that the server attached to the status (google.rpc.Status; see baton_call_fail_with): the first one of this type,
+ * unpacked. Free it with the type's x__free_unpacked(detail, NULL). NULL where there is none, or where it is malformed or memory
+ * is short, with the reason in baton_error(). Safe from any thread.
+ */
+ProtobufCMessage *baton_status_detail(const baton_status *status, const ProtobufCMessageDescriptor *type);
+
+/* The serialized google.rpc.Status itself; *size its bytes. NULL where the server attached none. Lives as long as message. */
+const void *baton_status_details(const baton_status *status, size_t *size);
 
 /* The code's name in gRPC's spelling ("NOT_FOUND"); "UNKNOWN" for a number outside the list. Static memory.
  * Safe from any thread. */
