@@ -36,7 +36,7 @@ struct baton_loop {
         struct list parked;
         struct list *next;          /* where the polling round goes on */
         struct loop_poller *polled; /* whose turn it is; NULL once it is removed */
-        struct list timers;
+        struct timers timers;
         uint64_t alarm_ns; /* what the timerfd is set to; 0: not set */
         uint64_t sources_ns;
         uint32_t rounds;
@@ -86,30 +86,18 @@ static void ring(baton_loop *loop)
 
 void loop_timer_set(baton_loop *loop, struct loop_timer *timer, uint64_t due_ns)
 {
-        if (timer->due_ns)
-                list_remove(&timer->link);
-        timer->due_ns = due_ns;
+        timers_remove(&loop->timers, &timer->node);
         if (due_ns)
-                list_append(&loop->timers, &timer->link);
-}
-
-static struct loop_timer *earliest(const baton_loop *loop)
-{
-        struct loop_timer *first = NULL;
-        for (struct list *at = loop->timers.next; at != &loop->timers; at = at->next) {
-                struct loop_timer *timer = container_of(at, struct loop_timer, link);
-                if (!first || timer->due_ns < first->due_ns)
-                        first = timer;
-        }
-        return first;
+                timers_insert(&loop->timers, &timer->node, due_ns);
 }
 
 /* In the order in which they are due. */
 static int run_timers(baton_loop *loop, uint64_t now)
 {
         int fired = 0;
-        for (struct loop_timer *timer; (timer = earliest(loop)) && timer->due_ns <= now; fired++) {
-                loop_timer_set(loop, timer, 0);
+        for (struct timer_node *first; (first = timers_first(&loop->timers)) && first->due_ns <= now; fired++) {
+                struct loop_timer *timer = container_of(first, struct loop_timer, node);
+                timers_remove(&loop->timers, first);
                 timer->fire(timer);
         }
         return fired;
@@ -119,7 +107,7 @@ static int run_timers(baton_loop *loop, uint64_t now)
  * than a system call for each change. */
 static void set_alarm(baton_loop *loop)
 {
-        const struct loop_timer *first = earliest(loop);
+        const struct timer_node *first = timers_first(&loop->timers);
         if (!first || (loop->alarm_ns && loop->alarm_ns <= first->due_ns))
                 return;
         uint64_t due_ns = first->due_ns;
@@ -432,7 +420,6 @@ baton_loop *loop_new(uint64_t spin_ns)
         loop->alarm.ready = alarm_ready;
         list_init(&loop->active);
         list_init(&loop->parked);
-        list_init(&loop->timers);
         list_init(&loop->posted);
         pthread_mutex_init(&loop->lock, NULL);
         spin_init(&loop->spin, spin_ns, PATIENCE_NS);

@@ -11,6 +11,7 @@
 #define BASE_LOOP_H
 
 #include "base/list.h"
+#include "base/timers.h"
 #include <baton/loop.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,8 +37,7 @@ struct loop_poller {
 
 struct loop_timer {
         void (*fire)(struct loop_timer *timer);
-        uint64_t due_ns; /* CLOCK_MONOTONIC; 0: not set */
-        struct list link;
+        struct timer_node node; /* due_ns: CLOCK_MONOTONIC; 0: not set */
 };
 
 /* Work for the loop's thread; owned by the loop from loop_post until run is called, which may free it; zero-initialised before the first post. */

@@ -167,7 +167,7 @@ static bool arm(struct loop_poller *poller)
         wake_arm(&lane->ends.waker);
         bool parked = !list_empty(&lane->parked);
         pthread_mutex_unlock(&lane->lock);
-        if (parked && !lane->retry.due_ns)
+        if (parked && !lane->retry.node.due_ns)
                 flush(lane);
         return ring_ready(&lane->ends.in) && !stalled(lane);
 }

@@ -144,7 +144,7 @@ struct timer {
 static void on_timer(struct loop_timer *base)
 {
         struct timer *timer = container_of(base, struct timer, timer);
-        assert_int_equal(base->due_ns, 0);
+        assert_int_equal(base->node.due_ns, 0);
         timer->fired_ns = clock_now_ns();
         note(timer->number);
         if (timer->again_ns)
