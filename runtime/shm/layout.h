@@ -93,6 +93,26 @@ enum shm_message_kind {
         SHM_BELL = 4,    /* client → server: look at this lane */
         SHM_LANE = 5,    /* with a lane region; the client's also with a bell socket, where the lane is asynchronous */
         SHM_SEGMENT = 6, /* with a further segment of the sender's heap */
+        SHM_GOAWAY = 7,  /* server → client: it drains */
+        SHM_PING = 8,    /* client → server: are you alive? */
+        SHM_PONG = 9,    /* server → client */
+        /* A hot restart. These stay as they are in every version: the two servers may be of different ones. */
+        SHM_TAKEOVER = 10, /* new server → old one, in place of HELLO */
+        SHM_HANDOVER = 11, /* old → new, with the listening socket, and the lock where there is one; both accept now */
+        SHM_TAKEN = 12,    /* new → old: I serve; you stop accepting, and drain */
+};
+
+#define SHM_KIND_LAST SHM_TAKEN
+
+struct shm_plain { /* GOAWAY, PING, PONG and TAKEN */
+        uint32_t kind;
+        uint32_t unused;
+};
+
+struct shm_takeover { /* TAKEOVER and HANDOVER */
+        uint32_t kind;
+        uint32_t owns_file; /* HANDOVER: the socket file is to be removed at the end */
+        uint64_t magic;
 };
 
 struct shm_hello { /* HELLO and WELCOME */
