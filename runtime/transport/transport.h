@@ -134,9 +134,11 @@ enum connection_state {
         CONNECTION_DOWN,
 };
 
-/* What a connection tells its channel. Any thread; must not block for long, nor unref the connection. Not after hang_up. */
+/* What a connection tells its channel. Any thread; must not block for long, and takes no lock that core holds while it calls the
+ * transport. Not after the connection has hung up, nor after hang_up has returned. */
 struct client_sink {
-        /* The connection is LEAVING: lanes that no call uses should be closed. With the last one it hangs up by itself. */
+        /* The connection is LEAVING: lanes that no call uses should be closed, here or elsewhere. With the last one it hangs up by
+         * itself. Comes again every now and then until it has, so that none is overlooked. */
         void (*leaving)(struct client_sink *sink, struct connection *connection);
 };
 
@@ -177,7 +179,8 @@ struct transport {
 
         /*
          * The same for the asynchronous calls and the streams of one loop. async_start: 0; 1 when the call has ended already,
-         * and then core delivers its outcome; or -EAGAIN and such: no call was made. Any thread, with core's lock for this
+         * and then core delivers its outcome; -ESHUTDOWN: no call was made, as the lane is being left: a new one is to be opened;
+         * -EAGAIN and such: no call was made. Any thread, with core's lock for this
          * lane held; does not block. When the server is gone, every call and stream has ended and `lost` is called on the loop's
          * thread, which closes the lane; so it is when a LEAVING connection has no calls left on this lane.
          * async_cancel, on the loop's thread: true where the call was in flight: it is forgotten, the server is told, and core
