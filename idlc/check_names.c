@@ -1,5 +1,6 @@
 #include "check.h"
 #include "names.h"
+#include "stubs.h"
 
 #include <string.h>
 
@@ -108,14 +109,20 @@ static void claim_enum(struct claims *claims, const struct enumeration *enumerat
 static void claim_service(struct claims *claims, const struct service *service)
 {
         static const char *const of_service[] = { "_service", "_handlers", "_register" };
-        static const char *const of_method[] = { "", "_async", "_done", "_reply", "_new_reply" };
+        size_t n_stubs;
+        const struct stub *stubs = stubs_of_methods(&n_stubs);
         struct owner *owner = new_owner(claims, service->file, &service->at, "service", service->full_name);
         claim_suffixed(claims, owner, service->stem, of_service, sizeof of_service / sizeof *of_service);
         for (size_t i = 0; i < service->n_methods; i++) {
                 const struct method *method = &service->methods[i];
                 owner = new_owner(claims, service->file, &method->at, "method",
                                   arena_printf(claims->arena, "%s.%s", service->proto->name, method->proto->name));
-                claim_suffixed(claims, owner, method->stem, of_method, sizeof of_method / sizeof *of_method);
+                claim(claims, owner, method->stem); /* also where it streams: tables and thunks are called so */
+                for (size_t j = 0; j < n_stubs; j++) {
+                        if (stubs[j].kinds & method->kind)
+                                claim(claims, owner,
+                                      arena_printf(claims->arena, "%s%s", method->stem, stubs[j].suffix));
+                }
         }
 }
 

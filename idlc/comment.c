@@ -78,3 +78,24 @@ void comment_lines(struct text *text, const char *prefix, const char *comment)
                 comment += length + (comment[length] == '\n');
         }
 }
+
+void comment_wrap(struct text *text, const char *prefix, size_t width, const char *paragraph)
+{
+        size_t column = 0;
+        while (*paragraph) {
+                size_t length = strcspn(paragraph, " ");
+                if (column && column + 1 + length > width) {
+                        text_puts(text, "\n");
+                        column = 0;
+                }
+                if (!column) {
+                        text_puts(text, prefix);
+                        column = strlen(prefix);
+                }
+                text_printf(text, " %.*s", (int)length, paragraph);
+                column += 1 + length;
+                paragraph += length + (paragraph[length] == ' ');
+        }
+        if (column)
+                text_puts(text, "\n");
+}

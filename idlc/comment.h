@@ -12,4 +12,7 @@ char *comment_clean(struct arena *arena, const char *comment);
 /* The lines of a cleaned comment, each behind `prefix`; nothing for NULL. Empty lines at both ends are left out. */
 void comment_lines(struct text *text, const char *prefix, const char *comment);
 
+/* The words of a paragraph in lines of at most `width` columns, each behind `prefix` and a space. */
+void comment_wrap(struct text *text, const char *prefix, size_t width, const char *paragraph);
+
 #endif

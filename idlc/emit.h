@@ -15,11 +15,17 @@ void emit_header_messages(struct text *text, const struct model *model, const st
 /* x.baton.c */
 void emit_source(struct text *text, const struct model *model, const struct file *file);
 
-/* Its parts: the walkers and type of each message; services with their tables, thunks and stubs. */
+/* Its parts: the walkers and type of each message; the file's descriptor; services with
+ * their tables, thunks and stubs. */
 void emit_walkers(struct text *text, const struct file *file);
 void emit_encode(struct text *text, const struct message *message);
 void emit_decode(struct text *text, const struct message *message);
+void emit_descriptor(struct text *text, const struct model *model, const struct file *file);
 void emit_services(struct text *text, const struct model *model, const struct file *file);
+
+/* Marks in `needed`, by index in model->files, the files whose descriptors this one's refers to, and in `embedded` those of
+ * them for which no code is generated: a copy stands in this file's code. */
+void find_descriptors(const struct model *model, const struct file *file, bool *needed, bool *embedded);
 
 /* One field by itself, or selected in a oneof. Indented by `indent`. */
 void emit_encode_single(struct text *text, const char *indent, const struct field *field);
@@ -34,8 +40,7 @@ size_t emit_oneof_run(struct text *text, const struct message *message, size_t i
 /* A function's head: result and name, then parameters, wrapped to the column limit. Without ";" or newline. */
 void emit_prototype(struct text *text, const char *result_and_name, const char *const *parameters, size_t n);
 
-/* A block comment: the .proto's own, then `note` (may be NULL) as a paragraph of its own. Nothing where both are
- * empty. */
+/* A comment: the .proto's own, then `note` (one paragraph, may be NULL). Nothing where both are empty. */
 void emit_comment(struct text *text, const struct model *model, const char *indent, const struct location *at,
                   const char *note);
 

@@ -24,6 +24,15 @@ void emit_prototype(struct text *text, const char *result_and_name, const char *
         }
 }
 
+/* A comment that is only a note. */
+static void emit_note(struct text *text, const char *indent, const char *prefix, const char *note)
+{
+        struct text lines = { 0 };
+        comment_wrap(&lines, prefix, COLUMN_LIMIT - 3, note);
+        text_printf(text, "%s/*%.*s */\n", indent, (int)(lines.size - strlen(prefix) - 1), lines.data + strlen(prefix));
+        text_free(&lines);
+}
+
 void emit_comment(struct text *text, const struct model *model, const char *indent, const struct location *at,
                   const char *note)
 {
@@ -33,10 +42,13 @@ void emit_comment(struct text *text, const struct model *model, const char *inde
         if (lines.size && at->trailing)
                 text_printf(&lines, "%s\n", prefix);
         comment_lines(&lines, prefix, comment_clean(model->arena, at->trailing));
-        if (lines.size && note)
+        if (lines.size && note) {
                 text_printf(&lines, "%s\n", prefix);
-        comment_lines(&lines, prefix, note);
+                comment_wrap(&lines, prefix, COLUMN_LIMIT, note);
+        }
         if (lines.size)
                 text_printf(text, "%s/*\n%s%s */\n", indent, lines.data, indent);
+        else if (note)
+                emit_note(text, indent, prefix, note);
         text_free(&lines);
 }

@@ -2,85 +2,78 @@
 #include "comment.h"
 #include "emit.h"
 #include "names.h"
-
-#include <string.h>
+#include "stubs.h"
 
 /* ---- methods ---------------------------------------------------------------------------------------------- */
 
-static const char *deprecation(const struct method *method)
+static const char *kind_name(const struct method *method)
+{
+        switch (method->kind) {
+        case METHOD_CLIENT_STREAMING:
+                return "client streaming";
+        case METHOD_SERVER_STREAMING:
+                return "server streaming";
+        case METHOD_BIDIRECTIONAL:
+                return "bidirectional streaming";
+        default:
+                return "unary";
+        }
+}
+
+static bool is_deprecated(const struct method *method)
 {
         const Google__Protobuf__MethodOptions *options = method->proto->options;
-        return options && options->has_deprecated && options->deprecated ? " Deprecated." : "";
+        return options && options->has_deprecated && options->deprecated;
 }
 
-static void emit_client(struct text *text, const struct model *model, const struct method *method)
-{
-        const char *request = arena_printf(model->arena, "const %s *request", method->input->c_name);
-        const char *reply_out = arena_printf(model->arena, "const %s **reply", method->output->c_name);
-        const char *reply = arena_printf(model->arena, "const %s *reply", method->output->c_name);
-        const char *done = arena_printf(model->arena, "%s_done done", method->stem);
-        const char *const blocking[] = { "baton_channel *channel", request, reply_out,
-                                         "const baton_call_options *options" };
-        const char *const async[] = {
-                "baton_channel *channel", "baton_loop *loop", request, "const baton_call_options *options", done,
-                "void *context"
-        };
-        const char *const completed[] = { "const baton_status *status", reply, "void *context" };
-
-        emit_comment(text, model, "", &method->at,
-                     " Client: calls and waits for the outcome. Release *reply with baton_release, whatever the "
-                     "outcome: on failure it "
-                     "is an empty message. See baton_unary in baton/service.h.");
-        emit_prototype(text, arena_printf(model->arena, "baton_status %s", method->stem), blocking, 4);
-        text_puts(
-                text,
-                ";\n\n/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and "
-                "status live\n * until done returns; baton_retain keeps the reply, which is empty on failure. Returns "
-                "0, or a "
-                "negative errno,\n * and then done never runs. See baton_unary_async in baton/service.h. */\n");
-        emit_prototype(text, arena_printf(model->arena, "typedef void (*%s_done)", method->stem), completed, 3);
-        text_puts(text, ";\n");
-        emit_prototype(text, arena_printf(model->arena, "int %s_async", method->stem), async, 6);
-        text_puts(text, ";\n\n");
-}
-
-static void emit_server(struct text *text, const struct method *method)
-{
-        text_printf(text,
-                    "/* Server: an empty reply that lives as long as the call; NULL when out of memory. */\n"
-                    "%s *%s_new_reply(baton_call *call);\n\n"
-                    "/* Server: answers the call, now or later, from any thread. See baton_call_reply. */\n"
-                    "int %s_reply(baton_call *call, const %s *reply);\n\n",
-                    method->output->c_name, method->stem, method->stem, method->output->c_name);
-}
-
+/* The .proto's comment stands with the first function: there editors look for it. */
 static void emit_method(struct text *text, const struct model *model, const struct method *method)
 {
-        text_printf(text, "/* ---- rpc %s */\n\n", method->proto->name);
-        if (method->streaming) {
-                emit_comment(
-                        text, model, "", &method->at,
-                        " A streaming method: described in the service's table; a later version of Baton serves it.");
-                text_puts(text, "\n");
-                return;
+        static const struct location nowhere = { 0 };
+        const struct location *at = &method->at;
+        size_t n;
+        const struct stub *stubs = stubs_of_methods(&n);
+        text_printf(text, "/* ---- rpc %s: %s%s */\n\n", method->proto->name, kind_name(method),
+                    is_deprecated(method) ? ", deprecated" : "");
+        for (size_t i = 0; i < n; i++) {
+                if (!(stubs[i].kinds & method->kind))
+                        continue;
+                emit_comment(text, model, "", at, stub_fill(model->arena, stubs[i].comment, &stubs[i], method));
+                stub_prototype(text, &stubs[i], method, model->arena);
+                text_puts(text, ";\n\n");
+                at = &nowhere;
         }
-        emit_client(text, model, method);
-        emit_server(text, method);
 }
 
 /* ---- services --------------------------------------------------------------------------------------------- */
 
+/* What the handler of a method does with its call. */
+static const char *duty(struct arena *arena, const struct method *method)
+{
+        const char *stem = method->stem;
+        switch (method->kind) {
+        case METHOD_CLIENT_STREAMING:
+                return arena_printf(arena, "Receives with %s_recv, then answers with %s_reply.", stem, stem);
+        case METHOD_SERVER_STREAMING:
+                return arena_printf(arena, "Sends with %s_send, ends with %s_end.", stem, stem);
+        case METHOD_BIDIRECTIONAL:
+                return arena_printf(arena, "Receives with %s_recv, sends with %s_send, ends with %s_end.", stem, stem,
+                                    stem);
+        default:
+                return arena_printf(arena, "Answers with %s_reply.", stem);
+        }
+}
+
 static void emit_slot(struct text *text, const struct model *model, const struct method *method)
 {
         const char *indent = "        ";
-        if (method->streaming) {
-                text_printf(text, "%s/* %s is streaming: a later version of Baton serves it. */\n", indent,
-                            method->proto->name);
-                return;
-        }
-        emit_comment(text, model, indent, &method->at, *deprecation(method) ? deprecation(method) : NULL);
-        text_printf(text, "%svoid (*%s)(baton_call *call, const %s *request, void *context);\n", indent, method->slot,
-                    method->input->c_name);
+        emit_comment(text, model, indent, &method->at,
+                     arena_printf(model->arena, "%s%s", is_deprecated(method) ? "Deprecated. " : "",
+                                  duty(model->arena, method)));
+        text_printf(text, "%svoid (*%s)(baton_call *call, ", indent, method->slot);
+        if (!method_streams_in(method))
+                text_printf(text, "const %s *request, ", method->input->c_name);
+        text_puts(text, "void *context);\n");
 }
 
 static void emit_handlers(struct text *text, const struct model *model, const struct service *service)
@@ -88,20 +81,24 @@ static void emit_handlers(struct text *text, const struct model *model, const st
         text_puts(
                 text,
                 "/* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what "
-                "the table was\n * registered with. */\n");
+                "the table was\n"
+                " * registered with. Each call is answered once, with what is named here or with baton_call_fail: in "
+                "the "
+                "handler, or later\n"
+                " * by whoever retains it. The request lives as long as the call. See baton/call.h. */\n");
         text_printf(text, "typedef struct %s_handlers {\n", service->stem);
         for (size_t i = 0; i < service->n_methods; i++)
                 emit_slot(text, model, &service->methods[i]);
-        if (!service->n_unary)
-                text_puts(text, "        const void *reserved; /* no method can be served yet, and C has no empty "
-                                "structs */\n");
+        if (!service->n_methods)
+                text_puts(text, "        const void *reserved; /* C has no empty structs */\n");
         text_printf(text, "} %s_handlers;\n\n", service->stem);
 }
 
 static void emit_service(struct text *text, const struct model *model, const struct service *service)
 {
         text_printf(text, "/* ==== service %s ==== */\n\n", service->full_name);
-        emit_comment(text, model, "", &service->at, NULL);
+        emit_comment(text, model, "", &service->at,
+                     "The service's tables, for bindings and proxies: see baton/service.h.");
         text_printf(text, "extern const baton_service %s_service;\n\n", service->stem);
         emit_handlers(text, model, service);
         text_printf(text,
@@ -132,5 +129,9 @@ void emit_header(struct text *text, const struct model *model, const struct file
         for (size_t i = 0; i < file->n_services; i++)
                 emit_service(text, model, &file->services[i]);
         emit_header_messages(text, model, file);
+        text_printf(text,
+                    "/* The .proto itself, for reflection. */\n"
+                    "extern const baton_file %s;\n\n",
+                    file->descriptor);
         text_puts(text, "#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

@@ -17,7 +17,7 @@ static void emit_helpers(struct text *text, const struct model *model, const str
         const char *pointer = field->c_type[strlen(field->c_type) - 1] == '*' ? "" : " ";
         emit_comment(text, model, "", &field->at,
                      arena_printf(model->arena,
-                                  " Optional field %s: whether it is set; sets it (the memory stays the "
+                                  "Optional field %s: whether it is set; sets it (the memory stays the "
                                   "caller's); unsets it.",
                                   field->proto->name));
         const char *type = message->c_name;

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
-/* The files whose types this file uses, itself left out, in the order of the request. */
-static void include_types(struct text *text, const struct model *model, const struct file *file)
+/* The files whose types or descriptors this file uses, itself left out, in the order of the request. */
+static void include_imports(struct text *text, const struct model *model, const struct file *file)
 {
         bool *used = arena_array(model->arena, model->n_files, sizeof *used);
+        bool *embedded = arena_array(model->arena, model->n_files, sizeof *embedded);
+        find_descriptors(model, file, used, embedded);
         for (size_t i = 0; i < file->n_messages; i++) {
                 for (size_t j = 0; j < file->messages[i].n_fields; j++) {
                         const struct message *type = file->messages[i].fields[j].type;
@@ -21,7 +23,7 @@ static void include_types(struct text *text, const struct model *model, const st
                 }
         }
         for (size_t i = 0; i < model->n_files; i++) {
-                if (used[i] && &model->files[i] != file)
+                if (used[i] && !embedded[i] && &model->files[i] != file)
                         text_printf(text, "#include \"%s.baton.h\"\n", model->files[i].stem);
         }
 }
@@ -36,13 +38,14 @@ void emit_source(struct text *text, const struct model *model, const struct file
                     "#endif\n\n"
                     "#include \"%s.baton.h\"\n",
                     file->name, file->stem);
-        include_types(text, model, file);
+        include_imports(text, model, file);
         text_puts(
                 text,
                 "\n#if BATON_INTERFACE != 2\n"
                 "#error \"generated for another version of Baton's headers: run idlc of the installed version again\"\n"
                 "#endif\n\n");
         emit_walkers(text, file);
+        emit_descriptor(text, model, file);
         emit_services(text, model, file);
         while (text->size > 1 && text->data[text->size - 1] == '\n' && text->data[text->size - 2] == '\n')
                 text->data[--text->size] = 0;

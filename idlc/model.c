@@ -202,10 +202,12 @@ static bool read_file(struct model *model, const file_proto *proto)
                 return model_refuse(model, "%s: syntax \"%s\" is not supported: use proto2 or proto3", proto->name,
                                     proto->syntax);
         struct file *file = &model->files[model->n_files++];
+        const char *stem = name_stem(model->arena, proto->name);
         *file = (struct file){
                 .proto = proto,
                 .name = proto->name,
-                .stem = name_stem(model->arena, proto->name),
+                .stem = stem,
+                .descriptor = arena_printf(model->arena, "idl_%s__file", name_identifier(model->arena, stem)),
                 .package = proto->package ? proto->package : "",
                 .proto3 = proto->syntax && strcmp(proto->syntax, "proto3") == 0,
                 .options = options_of_file(model->arena, proto),

@@ -103,6 +103,14 @@ struct enumeration {
         struct location at;
 };
 
+/* Bits, so that they can be or-ed. */
+enum method_kind {
+        METHOD_UNARY = 1,
+        METHOD_CLIENT_STREAMING = 2,
+        METHOD_SERVER_STREAMING = 4,
+        METHOD_BIDIRECTIONAL = 8,
+};
+
 struct method {
         const method_proto *proto;
         struct service *service;
@@ -111,7 +119,7 @@ struct method {
         const char *stem;  /* "greeter_say_hello" */
         struct message *input;
         struct message *output;
-        bool streaming; /* either way */
+        enum method_kind kind;
         struct location at;
 };
 
@@ -122,14 +130,14 @@ struct service {
         const char *stem;      /* "greeter" */
         struct method *methods;
         size_t n_methods;
-        size_t n_unary;
         struct location at;
 };
 
 struct file {
         const file_proto *proto;
         const char *name;
-        const char *stem; /* name without .proto */
+        const char *stem;       /* name without .proto */
+        const char *descriptor; /* its baton_file in C */
         const char *package;
         bool proto3;
         bool generate; /* output was asked for */
@@ -163,6 +171,9 @@ bool field_has_presence(const struct field *field);
 
 /* Whether NULL in the struct means that something is missing: the field is required, or its oneof selects it. */
 bool field_needs_pointer(const struct field *field);
+
+/* Whether the method takes any number of requests. */
+bool method_streams_in(const struct method *method);
 
 /* Reads the whole request. False, with model->error set, where it contradicts itself: protoc sends no such request. */
 bool model_read(struct model *model, struct arena *arena, const request_proto *request);

@@ -7,6 +7,20 @@
 /* Field numbers of descriptor.proto, as they stand in SourceCodeInfo paths. */
 enum { FILE_SERVICE = 6, SERVICE_METHOD = 2 };
 
+static enum method_kind kind_of(const method_proto *proto)
+{
+        bool in = proto->has_client_streaming && proto->client_streaming;
+        bool out = proto->has_server_streaming && proto->server_streaming;
+        if (in)
+                return out ? METHOD_BIDIRECTIONAL : METHOD_CLIENT_STREAMING;
+        return out ? METHOD_SERVER_STREAMING : METHOD_UNARY;
+}
+
+bool method_streams_in(const struct method *method)
+{
+        return method->kind == METHOD_CLIENT_STREAMING || method->kind == METHOD_BIDIRECTIONAL;
+}
+
 static bool read_method(struct model *model, struct service *service, size_t service_index, size_t i)
 {
         struct method *method = &service->methods[i];
@@ -21,14 +35,12 @@ static bool read_method(struct model *model, struct service *service, size_t ser
                 .service = service,
                 .input = model_message(model, proto->input_type),
                 .output = model_message(model, proto->output_type),
-                .streaming = (proto->has_client_streaming && proto->client_streaming) ||
-                             (proto->has_server_streaming && proto->server_streaming),
+                .kind = kind_of(proto),
                 .at = source_find(service->file->source, path, sizeof path / sizeof *path),
         };
         if (!method->input || !method->output)
                 return model_refuse(model, "%s: method %s.%s has an unknown request or reply type", file_name,
                                     service->full_name, proto->name);
-        service->n_unary += !method->streaming;
         return true;
 }
 

@@ -8,7 +8,7 @@ cxx=$3
 include=$4
 strict=(-Wall -Wextra -Wpedantic -Werror)
 
-"$idlc" -I /usr/include --out "$scratch/out" google/protobuf/any.proto google/protobuf/empty.proto \
+"$idlc" -I /usr/include --out "$scratch/out" google/protobuf/any.proto google/protobuf/descriptor.proto google/protobuf/empty.proto \
                 google/protobuf/struct.proto google/protobuf/timestamp.proto google/protobuf/wrappers.proto
 cd "$here/good"
 for proto in *.proto dir/*.proto; do

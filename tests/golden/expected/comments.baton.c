@@ -7,7 +7,7 @@
 
 #include "comments.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -73,8 +73,9 @@ const baton_type comments__m__type = {
         .decode = decode__comments__m,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_comments__file[] = {
         10, 14, 99, 111, 109, 109, 101, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 8, 99, 111, 109, 109, 101, 110,
         116, 115, 34, 54, 10, 1, 77, 18, 26, 10, 4, 106, 115, 111, 110, 24, 1, 32, 1, 40, 9, 72, 0, 82,
         7, 103, 114, 195, 182, 195, 159, 101, 136, 1, 1, 18, 12, 10, 1, 98, 24, 2, 32, 1, 40, 9, 82, 1,
@@ -82,6 +83,12 @@ static const uint8_t file_descriptor[] = {
         10, 3, 71, 101, 116, 18, 11, 46, 99, 111, 109, 109, 101, 110, 116, 115, 46, 77, 26, 11, 46, 99, 111, 109,
         109, 101, 110, 116, 115, 46, 77, 18, 31, 10, 3, 80, 117, 116, 18, 11, 46, 99, 111, 109, 109, 101, 110, 116,
         115, 46, 77, 26, 11, 46, 99, 111, 109, 109, 101, 110, 116, 115, 46, 77, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+const baton_file idl_comments__file = {
+        .name = "comments.proto",
+        .descriptor = descriptor__idl_comments__file,
+        .descriptor_size = sizeof descriptor__idl_comments__file,
 };
 
 /* ---- service comments.Comments */
@@ -147,23 +154,12 @@ const baton_service comments_service = {
         .name = "comments.Comments",
         .n_methods = 2,
         .methods = methods__comments,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_comments__file,
 };
 
 int comments_register(baton_server *server, const comments_handlers *handlers, void *context)
 {
         return baton_server_register(server, &comments_service, handlers, context);
-}
-
-Comments__M *comments_get_new_reply(baton_call *call)
-{
-        return (Comments__M *)baton_call_new_reply(call);
-}
-
-int comments_get_reply(baton_call *call, const Comments__M *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status comments_get(baton_channel *channel, const Comments__M *request, const Comments__M **reply,
@@ -185,12 +181,17 @@ int comments_get_async(baton_channel *channel, baton_loop *loop, const Comments_
                                  (baton_callback)done, context);
 }
 
-Comments__M *comments_put_new_reply(baton_call *call)
+int comments_get_oneway(baton_channel *channel, const Comments__M *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__comments[0], (const ProtobufCMessage *)request, options);
+}
+
+Comments__M *comments_get_new_reply(baton_call *call)
 {
         return (Comments__M *)baton_call_new_reply(call);
 }
 
-int comments_put_reply(baton_call *call, const Comments__M *reply)
+int comments_get_reply(baton_call *call, const Comments__M *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -212,4 +213,19 @@ int comments_put_async(baton_channel *channel, baton_loop *loop, const Comments_
 {
         return baton_unary_async(channel, loop, &methods__comments[1], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int comments_put_oneway(baton_channel *channel, const Comments__M *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__comments[1], (const ProtobufCMessage *)request, options);
+}
+
+Comments__M *comments_put_new_reply(baton_call *call)
+{
+        return (Comments__M *)baton_call_new_reply(call);
+}
+
+int comments_put_reply(baton_call *call, const Comments__M *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

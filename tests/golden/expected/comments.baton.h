@@ -21,18 +21,25 @@ extern "C" {
  *
  *
  * Last.
+ *
+ * The service's tables, for bindings and proxies: see baton/service.h.
  */
 extern const baton_service comments_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct comments_handlers {
         /*
          * * /
+         *
+         * Answers with comments_get_reply.
          */
         void (*get)(baton_call *call, const Comments__M *request, void *context);
         /*
          * ? ?/
+         *
+         * Answers with comments_put_reply.
          */
         void (*put)(baton_call *call, const Comments__M *request, void *context);
 } comments_handlers;
@@ -41,50 +48,76 @@ typedef struct comments_handlers {
  * baton_server_register. */
 int comments_register(baton_server *server, const comments_handlers *handlers, void *context);
 
-/* ---- rpc Get */
+/* ---- rpc Get: unary */
 
 /*
  * * /
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
+ * Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on
+ * failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h.
  */
 baton_status comments_get(baton_channel *channel, const Comments__M *request, const Comments__M **reply,
                           const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what comments_get_async calls with the outcome. reply and status live until it returns; baton_retain keeps
+ * the reply, which is an empty message on failure. */
 typedef void (*comments_get_done)(const baton_status *status, const Comments__M *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int comments_get_async(baton_channel *channel, baton_loop *loop, const Comments__M *request,
                        const baton_call_options *options, comments_get_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int comments_get_oneway(baton_channel *channel, const Comments__M *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Comments__M *comments_get_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int comments_get_reply(baton_call *call, const Comments__M *reply);
 
-/* ---- rpc Put */
+/* ---- rpc Put: unary */
 
 /*
  * ? ?/
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
+ * Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on
+ * failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h.
  */
 baton_status comments_put(baton_channel *channel, const Comments__M *request, const Comments__M **reply,
                           const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what comments_put_async calls with the outcome. reply and status live until it returns; baton_retain keeps
+ * the reply, which is an empty message on failure. */
 typedef void (*comments_put_done)(const baton_status *status, const Comments__M *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int comments_put_async(baton_channel *channel, baton_loop *loop, const Comments__M *request,
                        const baton_call_options *options, comments_put_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int comments_put_oneway(baton_channel *channel, const Comments__M *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Comments__M *comments_put_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int comments_put_reply(baton_call *call, const Comments__M *reply);
 
 /* ==== messages ==== */
@@ -114,6 +147,9 @@ static inline void comments__m__clear_json(Comments__M *message)
 
 /* How the messages travel: used by other generated code. */
 extern const baton_type comments__m__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_comments__file;
 
 #ifdef __cplusplus
 }

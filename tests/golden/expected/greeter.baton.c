@@ -7,7 +7,7 @@
 
 #include "greeter.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -81,8 +81,9 @@ const baton_type demo__hello_reply__type = {
         .decode = decode__demo__hello_reply,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_greeter__file[] = {
         10, 13, 103, 114, 101, 101, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 4, 100, 101, 109, 111, 34, 34, 10,
         12, 72, 101, 108, 108, 111, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32,
         1, 40, 9, 82, 4, 110, 97, 109, 101, 34, 32, 10, 10, 72, 101, 108, 108, 111, 82, 101, 112, 108, 121, 18,
@@ -95,6 +96,12 @@ static const uint8_t file_descriptor[] = {
         117, 110, 116, 18, 18, 46, 100, 101, 109, 111, 46, 72, 101, 108, 108, 111, 82, 101, 113, 117, 101, 115, 116, 26,
         16, 46, 100, 101, 109, 111, 46, 72, 101, 108, 108, 111, 82, 101, 112, 108, 121, 34, 6, 136, 2, 1, 144, 2,
         1, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+const baton_file idl_greeter__file = {
+        .name = "greeter.proto",
+        .descriptor = descriptor__idl_greeter__file,
+        .descriptor_size = sizeof descriptor__idl_greeter__file,
 };
 
 /* ---- service demo.Greeter */
@@ -187,23 +194,12 @@ const baton_service greeter_service = {
         .name = "demo.Greeter",
         .n_methods = 3,
         .methods = methods__greeter,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_greeter__file,
 };
 
 int greeter_register(baton_server *server, const greeter_handlers *handlers, void *context)
 {
         return baton_server_register(server, &greeter_service, handlers, context);
-}
-
-Demo__HelloReply *greeter_say_hello_new_reply(baton_call *call)
-{
-        return (Demo__HelloReply *)baton_call_new_reply(call);
-}
-
-int greeter_say_hello_reply(baton_call *call, const Demo__HelloReply *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status greeter_say_hello(baton_channel *channel, const Demo__HelloRequest *request,
@@ -225,12 +221,18 @@ int greeter_say_hello_async(baton_channel *channel, baton_loop *loop, const Demo
                                  (baton_callback)done, context);
 }
 
-Demo__HelloReply *greeter_say_goodbye_new_reply(baton_call *call)
+int greeter_say_hello_oneway(baton_channel *channel, const Demo__HelloRequest *request,
+                             const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__greeter[0], (const ProtobufCMessage *)request, options);
+}
+
+Demo__HelloReply *greeter_say_hello_new_reply(baton_call *call)
 {
         return (Demo__HelloReply *)baton_call_new_reply(call);
 }
 
-int greeter_say_goodbye_reply(baton_call *call, const Demo__HelloReply *reply)
+int greeter_say_hello_reply(baton_call *call, const Demo__HelloReply *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -254,12 +256,18 @@ int greeter_say_goodbye_async(baton_channel *channel, baton_loop *loop, const De
                                  (baton_callback)done, context);
 }
 
-Demo__HelloReply *greeter_count_new_reply(baton_call *call)
+int greeter_say_goodbye_oneway(baton_channel *channel, const Demo__HelloRequest *request,
+                               const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__greeter[1], (const ProtobufCMessage *)request, options);
+}
+
+Demo__HelloReply *greeter_say_goodbye_new_reply(baton_call *call)
 {
         return (Demo__HelloReply *)baton_call_new_reply(call);
 }
 
-int greeter_count_reply(baton_call *call, const Demo__HelloReply *reply)
+int greeter_say_goodbye_reply(baton_call *call, const Demo__HelloReply *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -281,4 +289,19 @@ int greeter_count_async(baton_channel *channel, baton_loop *loop, const Demo__He
 {
         return baton_unary_async(channel, loop, &methods__greeter[2], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int greeter_count_oneway(baton_channel *channel, const Demo__HelloRequest *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__greeter[2], (const ProtobufCMessage *)request, options);
+}
+
+Demo__HelloReply *greeter_count_new_reply(baton_call *call)
+{
+        return (Demo__HelloReply *)baton_call_new_reply(call);
+}
+
+int greeter_count_reply(baton_call *call, const Demo__HelloReply *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

@@ -15,24 +15,29 @@ extern "C" {
  * Greets people.
  *
  * A second paragraph.
+ *
+ * The service's tables, for bindings and proxies: see baton/service.h.
  */
 extern const baton_service greeter_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct greeter_handlers {
         /*
          * Says hello to one person.
+         *
+         * Answers with greeter_say_hello_reply.
          */
         void (*say_hello)(baton_call *call, const Demo__HelloRequest *request, void *context);
         /*
          * Says goodbye.
          * In several lines.
+         *
+         * Answers with greeter_say_goodbye_reply.
          */
         void (*say_goodbye)(baton_call *call, const Demo__HelloRequest *request, void *context);
-        /*
-         * Deprecated.
-         */
+        /* Deprecated. Answers with greeter_count_reply. */
         void (*count)(baton_call *call, const Demo__HelloRequest *request, void *context);
 } greeter_handlers;
 
@@ -40,72 +45,111 @@ typedef struct greeter_handlers {
  * baton_server_register. */
 int greeter_register(baton_server *server, const greeter_handlers *handlers, void *context);
 
-/* ---- rpc SayHello */
+/* ---- rpc SayHello: unary */
 
 /*
  * Says hello to one person.
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
+ * Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on
+ * failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h.
  */
 baton_status greeter_say_hello(baton_channel *channel, const Demo__HelloRequest *request,
                                const Demo__HelloReply **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what greeter_say_hello_async calls with the outcome. reply and status live until it returns; baton_retain
+ * keeps the reply, which is an empty message on failure. */
 typedef void (*greeter_say_hello_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int greeter_say_hello_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                             const baton_call_options *options, greeter_say_hello_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int greeter_say_hello_oneway(baton_channel *channel, const Demo__HelloRequest *request,
+                             const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Demo__HelloReply *greeter_say_hello_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int greeter_say_hello_reply(baton_call *call, const Demo__HelloReply *reply);
 
-/* ---- rpc SayGoodbye */
+/* ---- rpc SayGoodbye: unary */
 
 /*
  * Says goodbye.
  * In several lines.
  *
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
+ * Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on
+ * failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h.
  */
 baton_status greeter_say_goodbye(baton_channel *channel, const Demo__HelloRequest *request,
                                  const Demo__HelloReply **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what greeter_say_goodbye_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*greeter_say_goodbye_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int greeter_say_goodbye_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                               const baton_call_options *options, greeter_say_goodbye_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int greeter_say_goodbye_oneway(baton_channel *channel, const Demo__HelloRequest *request,
+                               const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Demo__HelloReply *greeter_say_goodbye_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int greeter_say_goodbye_reply(baton_call *call, const Demo__HelloReply *reply);
 
-/* ---- rpc Count */
+/* ---- rpc Count: unary, deprecated */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status greeter_count(baton_channel *channel, const Demo__HelloRequest *request, const Demo__HelloReply **reply,
                            const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what greeter_count_async calls with the outcome. reply and status live until it returns; baton_retain
+ * keeps the reply, which is an empty message on failure. */
 typedef void (*greeter_count_done)(const baton_status *status, const Demo__HelloReply *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int greeter_count_async(baton_channel *channel, baton_loop *loop, const Demo__HelloRequest *request,
                         const baton_call_options *options, greeter_count_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int greeter_count_oneway(baton_channel *channel, const Demo__HelloRequest *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Demo__HelloReply *greeter_count_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int greeter_count_reply(baton_call *call, const Demo__HelloReply *reply);
 
 /* ==== messages ==== */
@@ -113,6 +157,9 @@ int greeter_count_reply(baton_call *call, const Demo__HelloReply *reply);
 /* How the messages travel: used by other generated code. */
 extern const baton_type demo__hello_request__type;
 extern const baton_type demo__hello_reply__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_greeter__file;
 
 #ifdef __cplusplus
 }

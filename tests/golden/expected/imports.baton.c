@@ -7,10 +7,11 @@
 
 #include "imports.baton.h"
 #include "dir/common-types.baton.h"
+#include "dir/relay.baton.h"
 #include "google/protobuf/empty.baton.h"
 #include "google/protobuf/struct.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -58,8 +59,9 @@ const baton_type importer__holder__type = {
         .decode = decode__importer__holder,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_imports__file[] = {
         10, 13, 105, 109, 112, 111, 114, 116, 115, 46, 112, 114, 111, 116, 111, 18, 8, 105, 109, 112, 111, 114, 116, 101,
         114, 26, 15, 100, 105, 114, 47, 114, 101, 108, 97, 121, 46, 112, 114, 111, 116, 111, 26, 27, 103, 111, 111, 103,
         108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 101, 109, 112, 116, 121, 46, 112, 114, 111, 116, 111, 26,
@@ -73,6 +75,20 @@ static const uint8_t file_descriptor[] = {
         101, 114, 46, 72, 111, 108, 100, 101, 114, 18, 50, 10, 6, 70, 111, 114, 103, 101, 116, 18, 16, 46, 105, 109,
         112, 111, 114, 116, 101, 114, 46, 72, 111, 108, 100, 101, 114, 26, 22, 46, 103, 111, 111, 103, 108, 101, 46, 112,
         114, 111, 116, 111, 98, 117, 102, 46, 69, 109, 112, 116, 121, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+static const baton_file *const imports__idl_imports__file[] = {
+        &idl_dir_2frelay__file,
+        &idl_google_2fprotobuf_2fempty__file,
+        &idl_google_2fprotobuf_2fstruct__file,
+};
+
+const baton_file idl_imports__file = {
+        .name = "imports.proto",
+        .descriptor = descriptor__idl_imports__file,
+        .descriptor_size = sizeof descriptor__idl_imports__file,
+        .n_imports = 3,
+        .imports = imports__idl_imports__file,
 };
 
 /* ---- service importer.Clash */
@@ -138,23 +154,12 @@ const baton_service importer_clash_service = {
         .name = "importer.Clash",
         .n_methods = 2,
         .methods = methods__importer_clash,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_imports__file,
 };
 
 int importer_clash_register(baton_server *server, const importer_clash_handlers *handlers, void *context)
 {
         return baton_server_register(server, &importer_clash_service, handlers, context);
-}
-
-Importer__Holder *importer_clash_get_new_reply(baton_call *call)
-{
-        return (Importer__Holder *)baton_call_new_reply(call);
-}
-
-int importer_clash_get_reply(baton_call *call, const Importer__Holder *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status importer_clash_get(baton_channel *channel, const Common__Shared *request, const Importer__Holder **reply,
@@ -176,12 +181,17 @@ int importer_clash_get_async(baton_channel *channel, baton_loop *loop, const Com
                                  (baton_callback)done, context);
 }
 
-Google__Protobuf__Empty *importer_clash_forget_new_reply(baton_call *call)
+int importer_clash_get_oneway(baton_channel *channel, const Common__Shared *request, const baton_call_options *options)
 {
-        return (Google__Protobuf__Empty *)baton_call_new_reply(call);
+        return baton_oneway(channel, &methods__importer_clash[0], (const ProtobufCMessage *)request, options);
 }
 
-int importer_clash_forget_reply(baton_call *call, const Google__Protobuf__Empty *reply)
+Importer__Holder *importer_clash_get_new_reply(baton_call *call)
+{
+        return (Importer__Holder *)baton_call_new_reply(call);
+}
+
+int importer_clash_get_reply(baton_call *call, const Importer__Holder *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -203,4 +213,20 @@ int importer_clash_forget_async(baton_channel *channel, baton_loop *loop, const 
 {
         return baton_unary_async(channel, loop, &methods__importer_clash[1], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int importer_clash_forget_oneway(baton_channel *channel, const Importer__Holder *request,
+                                 const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__importer_clash[1], (const ProtobufCMessage *)request, options);
+}
+
+Google__Protobuf__Empty *importer_clash_forget_new_reply(baton_call *call)
+{
+        return (Google__Protobuf__Empty *)baton_call_new_reply(call);
+}
+
+int importer_clash_forget_reply(baton_call *call, const Google__Protobuf__Empty *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

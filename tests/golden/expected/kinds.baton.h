@@ -32,9 +32,7 @@ static inline void test__kinds__optionals__clear_number(Test__Kinds__Optionals *
         message->_number_case = TEST__KINDS__OPTIONALS___NUMBER__NOT_SET;
 }
 
-/*
- * Optional field text: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field text: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_text(const Test__Kinds__Optionals *message)
 {
         return message->_text_case == TEST__KINDS__OPTIONALS___TEXT_TEXT;
@@ -51,9 +49,7 @@ static inline void test__kinds__optionals__clear_text(Test__Kinds__Optionals *me
         message->_text_case = TEST__KINDS__OPTIONALS___TEXT__NOT_SET;
 }
 
-/*
- * Optional field data: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field data: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_data(const Test__Kinds__Optionals *message)
 {
         return message->_data_case == TEST__KINDS__OPTIONALS___DATA_DATA;
@@ -70,9 +66,7 @@ static inline void test__kinds__optionals__clear_data(Test__Kinds__Optionals *me
         message->_data_case = TEST__KINDS__OPTIONALS___DATA__NOT_SET;
 }
 
-/*
- * Optional field color: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field color: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_color(const Test__Kinds__Optionals *message)
 {
         return message->_color_case == TEST__KINDS__OPTIONALS___COLOR_COLOR;
@@ -89,9 +83,7 @@ static inline void test__kinds__optionals__clear_color(Test__Kinds__Optionals *m
         message->_color_case = TEST__KINDS__OPTIONALS___COLOR__NOT_SET;
 }
 
-/*
- * Optional field empty: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field empty: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_empty(const Test__Kinds__Optionals *message)
 {
         return message->_empty_case == TEST__KINDS__OPTIONALS___EMPTY_EMPTY;
@@ -108,9 +100,7 @@ static inline void test__kinds__optionals__clear_empty(Test__Kinds__Optionals *m
         message->_empty_case = TEST__KINDS__OPTIONALS___EMPTY__NOT_SET;
 }
 
-/*
- * Optional field camelCase: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field camelCase: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_camelcase(const Test__Kinds__Optionals *message)
 {
         return message->_camel_case_case == TEST__KINDS__OPTIONALS___CAMEL_CASE_CAMEL_CASE;
@@ -129,9 +119,7 @@ static inline void test__kinds__optionals__clear_camelcase(Test__Kinds__Optional
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-/*
- * Optional field old: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field old: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool test__kinds__optionals__has_old(const Test__Kinds__Optionals *message)
 {
         return message->_old_case == TEST__KINDS__OPTIONALS___OLD_OLD;
@@ -160,6 +148,9 @@ extern const baton_type test__kinds__all__by_name_entry__type;
 extern const baton_type test__kinds__all__by_number_entry__type;
 extern const baton_type test__kinds__interleaved__type;
 extern const baton_type test__kinds__optionals__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_kinds__file;
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 
 #include "legacy.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -212,8 +212,9 @@ const baton_type legacy__wanted__type = {
         .decode = decode__legacy__wanted,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_legacy__file[] = {
         10, 12, 108, 101, 103, 97, 99, 121, 46, 112, 114, 111, 116, 111, 18, 6, 108, 101, 103, 97, 99, 121, 34, 208,
         1, 10, 6, 78, 101, 101, 100, 101, 100, 18, 18, 10, 4, 116, 101, 120, 116, 24, 1, 32, 2, 40, 9, 82,
         4, 116, 101, 120, 116, 18, 40, 10, 12, 116, 101, 120, 116, 95, 100, 101, 102, 97, 117, 108, 116, 24, 2, 32,
@@ -249,6 +250,12 @@ static const uint8_t file_descriptor[] = {
         87, 97, 110, 116, 101, 100, 26, 14, 46, 108, 101, 103, 97, 99, 121, 46, 78, 101, 101, 100, 101, 100, 58, 36,
         10, 5, 101, 120, 116, 114, 97, 18, 14, 46, 108, 101, 103, 97, 99, 121, 46, 78, 101, 101, 100, 101, 100, 24,
         100, 32, 1, 40, 9, 82, 5, 101, 120, 116, 114, 97,
+};
+
+const baton_file idl_legacy__file = {
+        .name = "legacy.proto",
+        .descriptor = descriptor__idl_legacy__file,
+        .descriptor_size = sizeof descriptor__idl_legacy__file,
 };
 
 /* ---- service legacy.Old */
@@ -287,23 +294,12 @@ const baton_service old_service = {
         .name = "legacy.Old",
         .n_methods = 1,
         .methods = methods__old,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_legacy__file,
 };
 
 int old_register(baton_server *server, const old_handlers *handlers, void *context)
 {
         return baton_server_register(server, &old_service, handlers, context);
-}
-
-Legacy__Needed *old_get_new_reply(baton_call *call)
-{
-        return (Legacy__Needed *)baton_call_new_reply(call);
-}
-
-int old_get_reply(baton_call *call, const Legacy__Needed *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status old_get(baton_channel *channel, const Legacy__Wanted *request, const Legacy__Needed **reply,
@@ -323,4 +319,19 @@ int old_get_async(baton_channel *channel, baton_loop *loop, const Legacy__Wanted
 {
         return baton_unary_async(channel, loop, &methods__old[0], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int old_get_oneway(baton_channel *channel, const Legacy__Wanted *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__old[0], (const ProtobufCMessage *)request, options);
+}
+
+Legacy__Needed *old_get_new_reply(baton_call *call)
+{
+        return (Legacy__Needed *)baton_call_new_reply(call);
+}
+
+int old_get_reply(baton_call *call, const Legacy__Needed *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

@@ -7,7 +7,7 @@
 
 #include "names.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -216,8 +216,9 @@ const baton_type na_mes__v1_beta__ok__type = {
         .decode = decode__na_mes__v1_beta__ok,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_names__file[] = {
         10, 11, 110, 97, 109, 101, 115, 46, 112, 114, 111, 116, 111, 18, 13, 110, 97, 95, 109, 101, 115, 46, 118, 49,
         66, 101, 116, 97, 34, 240, 1, 10, 11, 72, 84, 84, 80, 82, 101, 113, 117, 101, 115, 116, 18, 20, 10, 5,
         99, 108, 97, 115, 115, 24, 1, 32, 1, 40, 9, 82, 5, 99, 108, 97, 115, 115, 18, 22, 10, 6, 68, 101,
@@ -263,6 +264,12 @@ static const uint8_t file_descriptor[] = {
         84, 105, 109, 101, 114, 18, 46, 10, 6, 67, 114, 101, 97, 116, 101, 18, 17, 46, 110, 97, 95, 109, 101, 115,
         46, 118, 49, 66, 101, 116, 97, 46, 79, 75, 26, 17, 46, 110, 97, 95, 109, 101, 115, 46, 118, 49, 66, 101,
         116, 97, 46, 79, 75, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+const baton_file idl_names__file = {
+        .name = "names.proto",
+        .descriptor = descriptor__idl_names__file,
+        .descriptor_size = sizeof descriptor__idl_names__file,
 };
 
 /* ---- service na_mes.v1Beta.HTTPServer */
@@ -517,23 +524,12 @@ const baton_service http_server_service = {
         .name = "na_mes.v1Beta.HTTPServer",
         .n_methods = 9,
         .methods = methods__http_server,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_names__file,
 };
 
 int http_server_register(baton_server *server, const http_server_handlers *handlers, void *context)
 {
         return baton_server_register(server, &http_server_service, handlers, context);
-}
-
-NaMes__V1Beta__HTTPRequest *http_server_http_get_new_reply(baton_call *call)
-{
-        return (NaMes__V1Beta__HTTPRequest *)baton_call_new_reply(call);
-}
-
-int http_server_http_get_reply(baton_call *call, const NaMes__V1Beta__HTTPRequest *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status http_server_http_get(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
@@ -555,12 +551,18 @@ int http_server_http_get_async(baton_channel *channel, baton_loop *loop, const N
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_delete_new_reply(baton_call *call)
+int http_server_http_get_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                const baton_call_options *options)
 {
-        return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
+        return baton_oneway(channel, &methods__http_server[0], (const ProtobufCMessage *)request, options);
 }
 
-int http_server_delete_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+NaMes__V1Beta__HTTPRequest *http_server_http_get_new_reply(baton_call *call)
+{
+        return (NaMes__V1Beta__HTTPRequest *)baton_call_new_reply(call);
+}
+
+int http_server_http_get_reply(baton_call *call, const NaMes__V1Beta__HTTPRequest *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -584,12 +586,18 @@ int http_server_delete_async(baton_channel *channel, baton_loop *loop, const NaM
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_new_new_reply(baton_call *call)
+int http_server_delete_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                              const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[1], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_delete_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_new_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_delete_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -613,12 +621,18 @@ int http_server_new_async(baton_channel *channel, baton_loop *loop, const NaMes_
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_default_new_reply(baton_call *call)
+int http_server_new_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                           const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[2], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_new_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_default_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_new_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -642,12 +656,18 @@ int http_server_default_async(baton_channel *channel, baton_loop *loop, const Na
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_register_method_new_reply(baton_call *call)
+int http_server_default_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                               const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[3], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_default_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_register_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_default_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -672,12 +692,18 @@ int http_server_register_method_async(baton_channel *channel, baton_loop *loop,
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_handlers_method_new_reply(baton_call *call)
+int http_server_register_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                       const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[4], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_register_method_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_handlers_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_register_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -702,12 +728,18 @@ int http_server_handlers_method_async(baton_channel *channel, baton_loop *loop,
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_service_method_new_reply(baton_call *call)
+int http_server_handlers_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                       const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[5], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_handlers_method_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_service_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_handlers_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -732,12 +764,18 @@ int http_server_service_method_async(baton_channel *channel, baton_loop *loop,
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_get_v2_beta_x_new_reply(baton_call *call)
+int http_server_service_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                      const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[6], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_service_method_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_get_v2_beta_x_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_service_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -762,12 +800,18 @@ int http_server_get_v2_beta_x_async(baton_channel *channel, baton_loop *loop, co
                                  (baton_callback)done, context);
 }
 
-NaMes__V1Beta__OK *http_server_odd_name_new_reply(baton_call *call)
+int http_server_get_v2_beta_x_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                     const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[7], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_get_v2_beta_x_new_reply(baton_call *call)
 {
         return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
 }
 
-int http_server_odd_name_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+int http_server_get_v2_beta_x_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -789,6 +833,22 @@ int http_server_odd_name_async(baton_channel *channel, baton_loop *loop, const N
 {
         return baton_unary_async(channel, loop, &methods__http_server[8], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int http_server_odd_name_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__http_server[8], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *http_server_odd_name_new_reply(baton_call *call)
+{
+        return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
+}
+
+int http_server_odd_name_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 /* ---- service na_mes.v1Beta.Timer */
@@ -827,23 +887,12 @@ const baton_service na_mes_v1_beta_timer_service = {
         .name = "na_mes.v1Beta.Timer",
         .n_methods = 1,
         .methods = methods__na_mes_v1_beta_timer,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_names__file,
 };
 
 int na_mes_v1_beta_timer_register(baton_server *server, const na_mes_v1_beta_timer_handlers *handlers, void *context)
 {
         return baton_server_register(server, &na_mes_v1_beta_timer_service, handlers, context);
-}
-
-NaMes__V1Beta__OK *na_mes_v1_beta_timer_create_new_reply(baton_call *call)
-{
-        return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
-}
-
-int na_mes_v1_beta_timer_create_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status na_mes_v1_beta_timer_create(baton_channel *channel, const NaMes__V1Beta__OK *request,
@@ -864,4 +913,20 @@ int na_mes_v1_beta_timer_create_async(baton_channel *channel, baton_loop *loop, 
 {
         return baton_unary_async(channel, loop, &methods__na_mes_v1_beta_timer[0], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int na_mes_v1_beta_timer_create_oneway(baton_channel *channel, const NaMes__V1Beta__OK *request,
+                                       const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__na_mes_v1_beta_timer[0], (const ProtobufCMessage *)request, options);
+}
+
+NaMes__V1Beta__OK *na_mes_v1_beta_timer_create_new_reply(baton_call *call)
+{
+        return (NaMes__V1Beta__OK *)baton_call_new_reply(call);
+}
+
+int na_mes_v1_beta_timer_create_reply(baton_call *call, const NaMes__V1Beta__OK *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

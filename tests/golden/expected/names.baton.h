@@ -11,19 +11,30 @@ extern "C" {
 
 /* ==== service na_mes.v1Beta.HTTPServer ==== */
 
+/* The service's tables, for bindings and proxies: see baton/service.h. */
 extern const baton_service http_server_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct http_server_handlers {
+        /* Answers with http_server_http_get_reply. */
         void (*http_get)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_delete_reply. */
         void (*delete_)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_new_reply. */
         void (*new_)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_default_reply. */
         void (*default_)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_register_method_reply. */
         void (*register_)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_handlers_method_reply. */
         void (*handlers)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_service_method_reply. */
         void (*service)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_get_v2_beta_x_reply. */
         void (*get_v2_beta_x)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
+        /* Answers with http_server_odd_name_reply. */
         void (*odd_name)(baton_call *call, const NaMes__V1Beta__HTTPRequest *request, void *context);
 } http_server_handlers;
 
@@ -31,214 +42,326 @@ typedef struct http_server_handlers {
  * baton_server_register. */
 int http_server_register(baton_server *server, const http_server_handlers *handlers, void *context);
 
-/* ---- rpc HTTPGet */
+/* ---- rpc HTTPGet: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_http_get(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                   const NaMes__V1Beta__HTTPRequest **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_http_get_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_http_get_done)(const baton_status *status, const NaMes__V1Beta__HTTPRequest *reply,
                                           void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_http_get_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                                const baton_call_options *options, http_server_http_get_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_http_get_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__HTTPRequest *http_server_http_get_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_http_get_reply(baton_call *call, const NaMes__V1Beta__HTTPRequest *reply);
 
-/* ---- rpc Delete */
+/* ---- rpc Delete: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_delete(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                 const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_delete_async calls with the outcome. reply and status live until it returns; baton_retain
+ * keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_delete_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_delete_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                              const baton_call_options *options, http_server_delete_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_delete_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                              const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_delete_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_delete_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc New */
+/* ---- rpc New: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_new(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                              const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_new_async calls with the outcome. reply and status live until it returns; baton_retain
+ * keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_new_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_new_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                           const baton_call_options *options, http_server_new_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_new_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                           const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_new_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_new_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc Default */
+/* ---- rpc Default: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_default(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                  const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_default_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_default_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_default_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                               const baton_call_options *options, http_server_default_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_default_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                               const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_default_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_default_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc Register */
+/* ---- rpc Register: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_register_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_register_method_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_register_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_register_method_async(baton_channel *channel, baton_loop *loop,
                                       const NaMes__V1Beta__HTTPRequest *request, const baton_call_options *options,
                                       http_server_register_method_done done, void *context);
 
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_register_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                       const baton_call_options *options);
+
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_register_method_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_register_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc Handlers */
+/* ---- rpc Handlers: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_handlers_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_handlers_method_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_handlers_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_handlers_method_async(baton_channel *channel, baton_loop *loop,
                                       const NaMes__V1Beta__HTTPRequest *request, const baton_call_options *options,
                                       http_server_handlers_method_done done, void *context);
 
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_handlers_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                       const baton_call_options *options);
+
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_handlers_method_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_handlers_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc Service */
+/* ---- rpc Service: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_service_method(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                         const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_service_method_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_service_method_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                 void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_service_method_async(baton_channel *channel, baton_loop *loop,
                                      const NaMes__V1Beta__HTTPRequest *request, const baton_call_options *options,
                                      http_server_service_method_done done, void *context);
 
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_service_method_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                      const baton_call_options *options);
+
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_service_method_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_service_method_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc get_V2Beta_x */
+/* ---- rpc get_V2Beta_x: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_get_v2_beta_x(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                        const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_get_v2_beta_x_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_get_v2_beta_x_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_get_v2_beta_x_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                                     const baton_call_options *options, http_server_get_v2_beta_x_done done,
                                     void *context);
 
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_get_v2_beta_x_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                     const baton_call_options *options);
+
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_get_v2_beta_x_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_get_v2_beta_x_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
-/* ---- rpc _Odd__Name_ */
+/* ---- rpc _Odd__Name_: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status http_server_odd_name(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
                                   const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what http_server_odd_name_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*http_server_odd_name_done)(const baton_status *status, const NaMes__V1Beta__OK *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int http_server_odd_name_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__HTTPRequest *request,
                                const baton_call_options *options, http_server_odd_name_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int http_server_odd_name_oneway(baton_channel *channel, const NaMes__V1Beta__HTTPRequest *request,
+                                const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *http_server_odd_name_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int http_server_odd_name_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
 /* ==== service na_mes.v1Beta.Timer ==== */
 
 /*
  * Its functions would be the C library's: they begin with the package.
+ *
+ * The service's tables, for bindings and proxies: see baton/service.h.
  */
 extern const baton_service na_mes_v1_beta_timer_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct na_mes_v1_beta_timer_handlers {
+        /* Answers with na_mes_v1_beta_timer_create_reply. */
         void (*create)(baton_call *call, const NaMes__V1Beta__OK *request, void *context);
 } na_mes_v1_beta_timer_handlers;
 
@@ -246,34 +369,44 @@ typedef struct na_mes_v1_beta_timer_handlers {
  * baton_server_register. */
 int na_mes_v1_beta_timer_register(baton_server *server, const na_mes_v1_beta_timer_handlers *handlers, void *context);
 
-/* ---- rpc Create */
+/* ---- rpc Create: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status na_mes_v1_beta_timer_create(baton_channel *channel, const NaMes__V1Beta__OK *request,
                                          const NaMes__V1Beta__OK **reply, const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what na_mes_v1_beta_timer_create_async calls with the outcome. reply and status live until it returns;
+ * baton_retain keeps the reply, which is an empty message on failure. */
 typedef void (*na_mes_v1_beta_timer_create_done)(const baton_status *status, const NaMes__V1Beta__OK *reply,
                                                  void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int na_mes_v1_beta_timer_create_async(baton_channel *channel, baton_loop *loop, const NaMes__V1Beta__OK *request,
                                       const baton_call_options *options, na_mes_v1_beta_timer_create_done done,
                                       void *context);
 
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int na_mes_v1_beta_timer_create_oneway(baton_channel *channel, const NaMes__V1Beta__OK *request,
+                                       const baton_call_options *options);
+
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 NaMes__V1Beta__OK *na_mes_v1_beta_timer_create_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int na_mes_v1_beta_timer_create_reply(baton_call *call, const NaMes__V1Beta__OK *reply);
 
 /* ==== messages ==== */
 
-/*
- * Optional field default: whether it is set; sets it (the memory stays the caller's); unsets it.
- */
+/* Optional field default: whether it is set; sets it (the memory stays the caller's); unsets it. */
 static inline bool na_mes__v1_beta__httprequest__has_default(const NaMes__V1Beta__HTTPRequest *message)
 {
         return message->_default_case == NA_MES__V1_BETA__HTTPREQUEST___DEFAULT_DEFAULT;
@@ -295,6 +428,9 @@ extern const baton_type na_mes__v1_beta__httprequest__type;
 extern const baton_type na_mes__v1_beta__lower_case__type;
 extern const baton_type na_mes__v1_beta__lower_case__nested__thing__type;
 extern const baton_type na_mes__v1_beta__ok__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_names__file;
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,18 @@
 
 #include "nothing.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
+
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_nothing__file[] = {
+        10, 13, 110, 111, 116, 104, 105, 110, 103, 46, 112, 114, 111, 116, 111, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+const baton_file idl_nothing__file = {
+        .name = "nothing.proto",
+        .descriptor = descriptor__idl_nothing__file,
+        .descriptor_size = sizeof descriptor__idl_nothing__file,
+};

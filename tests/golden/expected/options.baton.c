@@ -6,8 +6,9 @@
 #endif
 
 #include "options.baton.h"
+#include "google/protobuf/descriptor.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -124,8 +125,61 @@ const baton_type other__place__odd__type = {
         .decode = decode__other__place__odd,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+/* Imported; it has no generated code of its own (no_generate). */
+static const uint8_t descriptor__idl_protobuf_2dc_2fprotobuf_2dc__file[] = {
+        10, 27, 112, 114, 111, 116, 111, 98, 117, 102, 45, 99, 47, 112, 114, 111, 116, 111, 98, 117, 102, 45, 99, 46,
+        112, 114, 111, 116, 111, 26, 32, 103, 111, 111, 103, 108, 101, 47, 112, 114, 111, 116, 111, 98, 117, 102, 47, 100,
+        101, 115, 99, 114, 105, 112, 116, 111, 114, 46, 112, 114, 111, 116, 111, 34, 159, 2, 10, 20, 80, 114, 111, 116,
+        111, 98, 117, 102, 67, 70, 105, 108, 101, 79, 112, 116, 105, 111, 110, 115, 18, 38, 10, 11, 110, 111, 95, 103,
+        101, 110, 101, 114, 97, 116, 101, 24, 1, 32, 1, 40, 8, 58, 5, 102, 97, 108, 115, 101, 82, 10, 110, 111,
+        71, 101, 110, 101, 114, 97, 116, 101, 18, 46, 10, 16, 103, 101, 110, 95, 112, 97, 99, 107, 95, 104, 101, 108,
+        112, 101, 114, 115, 24, 2, 32, 1, 40, 8, 58, 4, 116, 114, 117, 101, 82, 14, 103, 101, 110, 80, 97, 99,
+        107, 72, 101, 108, 112, 101, 114, 115, 18, 46, 10, 16, 103, 101, 110, 95, 105, 110, 105, 116, 95, 104, 101, 108,
+        112, 101, 114, 115, 24, 3, 32, 1, 40, 8, 58, 4, 116, 114, 117, 101, 82, 14, 103, 101, 110, 73, 110, 105,
+        116, 72, 101, 108, 112, 101, 114, 115, 18, 42, 10, 13, 99, 111, 110, 115, 116, 95, 115, 116, 114, 105, 110, 103,
+        115, 24, 4, 32, 1, 40, 8, 58, 5, 102, 97, 108, 115, 101, 82, 12, 99, 111, 110, 115, 116, 83, 116, 114,
+        105, 110, 103, 115, 18, 54, 10, 20, 117, 115, 101, 95, 111, 110, 101, 111, 102, 95, 102, 105, 101, 108, 100, 95,
+        110, 97, 109, 101, 24, 5, 32, 1, 40, 8, 58, 5, 102, 97, 108, 115, 101, 82, 17, 117, 115, 101, 79, 110,
+        101, 111, 102, 70, 105, 101, 108, 100, 78, 97, 109, 101, 18, 27, 10, 9, 99, 95, 112, 97, 99, 107, 97, 103,
+        101, 24, 6, 32, 1, 40, 9, 82, 8, 99, 80, 97, 99, 107, 97, 103, 101, 34, 168, 1, 10, 23, 80, 114,
+        111, 116, 111, 98, 117, 102, 67, 77, 101, 115, 115, 97, 103, 101, 79, 112, 116, 105, 111, 110, 115, 18, 47, 10,
+        16, 103, 101, 110, 95, 112, 97, 99, 107, 95, 104, 101, 108, 112, 101, 114, 115, 24, 1, 32, 1, 40, 8, 58,
+        5, 102, 97, 108, 115, 101, 82, 14, 103, 101, 110, 80, 97, 99, 107, 72, 101, 108, 112, 101, 114, 115, 18, 46,
+        10, 16, 103, 101, 110, 95, 105, 110, 105, 116, 95, 104, 101, 108, 112, 101, 114, 115, 24, 2, 32, 1, 40, 8,
+        58, 4, 116, 114, 117, 101, 82, 14, 103, 101, 110, 73, 110, 105, 116, 72, 101, 108, 112, 101, 114, 115, 18, 44,
+        10, 15, 98, 97, 115, 101, 95, 102, 105, 101, 108, 100, 95, 110, 97, 109, 101, 24, 3, 32, 1, 40, 9, 58,
+        4, 98, 97, 115, 101, 82, 13, 98, 97, 115, 101, 70, 105, 101, 108, 100, 78, 97, 109, 101, 34, 70, 10, 21,
+        80, 114, 111, 116, 111, 98, 117, 102, 67, 70, 105, 101, 108, 100, 79, 112, 116, 105, 111, 110, 115, 18, 45, 10,
+        15, 115, 116, 114, 105, 110, 103, 95, 97, 115, 95, 98, 121, 116, 101, 115, 24, 1, 32, 1, 40, 8, 58, 5,
+        102, 97, 108, 115, 101, 82, 13, 115, 116, 114, 105, 110, 103, 65, 115, 66, 121, 116, 101, 115, 58, 80, 10, 9,
+        112, 98, 95, 99, 95, 102, 105, 108, 101, 18, 28, 46, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116, 111,
+        98, 117, 102, 46, 70, 105, 108, 101, 79, 112, 116, 105, 111, 110, 115, 24, 251, 7, 32, 1, 40, 11, 50, 21,
+        46, 80, 114, 111, 116, 111, 98, 117, 102, 67, 70, 105, 108, 101, 79, 112, 116, 105, 111, 110, 115, 82, 7, 112,
+        98, 67, 70, 105, 108, 101, 58, 84, 10, 8, 112, 98, 95, 99, 95, 109, 115, 103, 18, 31, 46, 103, 111, 111,
+        103, 108, 101, 46, 112, 114, 111, 116, 111, 98, 117, 102, 46, 77, 101, 115, 115, 97, 103, 101, 79, 112, 116, 105,
+        111, 110, 115, 24, 251, 7, 32, 1, 40, 11, 50, 24, 46, 80, 114, 111, 116, 111, 98, 117, 102, 67, 77, 101,
+        115, 115, 97, 103, 101, 79, 112, 116, 105, 111, 110, 115, 82, 6, 112, 98, 67, 77, 115, 103, 58, 84, 10, 10,
+        112, 98, 95, 99, 95, 102, 105, 101, 108, 100, 18, 29, 46, 103, 111, 111, 103, 108, 101, 46, 112, 114, 111, 116,
+        111, 98, 117, 102, 46, 70, 105, 101, 108, 100, 79, 112, 116, 105, 111, 110, 115, 24, 251, 7, 32, 1, 40, 11,
+        50, 22, 46, 80, 114, 111, 116, 111, 98, 117, 102, 67, 70, 105, 101, 108, 100, 79, 112, 116, 105, 111, 110, 115,
+        82, 8, 112, 98, 67, 70, 105, 101, 108, 100, 66, 5, 218, 63, 2, 8, 1,
+};
+
+static const baton_file *const imports__idl_protobuf_2dc_2fprotobuf_2dc__file[] = {
+        &idl_google_2fprotobuf_2fdescriptor__file,
+};
+
+static const baton_file idl_protobuf_2dc_2fprotobuf_2dc__file = {
+        .name = "protobuf-c/protobuf-c.proto",
+        .descriptor = descriptor__idl_protobuf_2dc_2fprotobuf_2dc__file,
+        .descriptor_size = sizeof descriptor__idl_protobuf_2dc_2fprotobuf_2dc__file,
+        .n_imports = 1,
+        .imports = imports__idl_protobuf_2dc_2fprotobuf_2dc__file,
+};
+
+static const uint8_t descriptor__idl_options__file[] = {
         10, 13, 111, 112, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 7, 111, 112, 116, 105, 111, 110, 115,
         26, 27, 112, 114, 111, 116, 111, 98, 117, 102, 45, 99, 47, 112, 114, 111, 116, 111, 98, 117, 102, 45, 99, 46,
         112, 114, 111, 116, 111, 34, 131, 2, 10, 3, 79, 100, 100, 18, 25, 10, 4, 98, 97, 115, 101, 24, 1, 32,
@@ -143,6 +197,18 @@ static const uint8_t file_descriptor[] = {
         112, 116, 105, 111, 110, 115, 46, 79, 100, 100, 26, 12, 46, 111, 112, 116, 105, 111, 110, 115, 46, 79, 100, 100,
         66, 26, 218, 63, 13, 50, 11, 111, 116, 104, 101, 114, 46, 80, 108, 97, 99, 101, 218, 63, 2, 32, 1, 218,
         63, 2, 16, 0,
+};
+
+static const baton_file *const imports__idl_options__file[] = {
+        &idl_protobuf_2dc_2fprotobuf_2dc__file,
+};
+
+const baton_file idl_options__file = {
+        .name = "options.proto",
+        .descriptor = descriptor__idl_options__file,
+        .descriptor_size = sizeof descriptor__idl_options__file,
+        .n_imports = 1,
+        .imports = imports__idl_options__file,
 };
 
 /* ---- service options.Strange */
@@ -181,23 +247,12 @@ const baton_service strange_service = {
         .name = "options.Strange",
         .n_methods = 1,
         .methods = methods__strange,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_options__file,
 };
 
 int strange_register(baton_server *server, const strange_handlers *handlers, void *context)
 {
         return baton_server_register(server, &strange_service, handlers, context);
-}
-
-Other__Place__Odd *strange_be_new_reply(baton_call *call)
-{
-        return (Other__Place__Odd *)baton_call_new_reply(call);
-}
-
-int strange_be_reply(baton_call *call, const Other__Place__Odd *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status strange_be(baton_channel *channel, const Other__Place__Odd *request, const Other__Place__Odd **reply,
@@ -217,4 +272,19 @@ int strange_be_async(baton_channel *channel, baton_loop *loop, const Other__Plac
 {
         return baton_unary_async(channel, loop, &methods__strange[0], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int strange_be_oneway(baton_channel *channel, const Other__Place__Odd *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__strange[0], (const ProtobufCMessage *)request, options);
+}
+
+Other__Place__Odd *strange_be_new_reply(baton_call *call)
+{
+        return (Other__Place__Odd *)baton_call_new_reply(call);
+}
+
+int strange_be_reply(baton_call *call, const Other__Place__Odd *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

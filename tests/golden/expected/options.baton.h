@@ -11,11 +11,14 @@ extern "C" {
 
 /* ==== service options.Strange ==== */
 
+/* The service's tables, for bindings and proxies: see baton/service.h. */
 extern const baton_service strange_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct strange_handlers {
+        /* Answers with strange_be_reply. */
         void (*be)(baton_call *call, const Other__Place__Odd *request, void *context);
 } strange_handlers;
 
@@ -23,31 +26,45 @@ typedef struct strange_handlers {
  * baton_server_register. */
 int strange_register(baton_server *server, const strange_handlers *handlers, void *context);
 
-/* ---- rpc Be */
+/* ---- rpc Be: unary */
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status strange_be(baton_channel *channel, const Other__Place__Odd *request, const Other__Place__Odd **reply,
                         const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what strange_be_async calls with the outcome. reply and status live until it returns; baton_retain keeps
+ * the reply, which is an empty message on failure. */
 typedef void (*strange_be_done)(const baton_status *status, const Other__Place__Odd *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int strange_be_async(baton_channel *channel, baton_loop *loop, const Other__Place__Odd *request,
                      const baton_call_options *options, strange_be_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int strange_be_oneway(baton_channel *channel, const Other__Place__Odd *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Other__Place__Odd *strange_be_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int strange_be_reply(baton_call *call, const Other__Place__Odd *reply);
 
 /* ==== messages ==== */
 
 /* How the messages travel: used by other generated code. */
 extern const baton_type other__place__odd__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_options__file;
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 
 #include "streams.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -46,8 +46,9 @@ const baton_type streams__item__type = {
         .decode = decode__streams__item,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_streams__file[] = {
         10, 13, 115, 116, 114, 101, 97, 109, 115, 46, 112, 114, 111, 116, 111, 18, 7, 115, 116, 114, 101, 97, 109, 115,
         34, 26, 10, 4, 73, 116, 101, 109, 18, 18, 10, 4, 100, 97, 116, 97, 24, 1, 32, 1, 40, 12, 82, 4,
         100, 97, 116, 97, 50, 127, 10, 5, 77, 105, 120, 101, 100, 18, 40, 10, 6, 85, 112, 108, 111, 97, 100, 18,
@@ -61,7 +62,25 @@ static const uint8_t file_descriptor[] = {
         1, 48, 1, 50, 9, 10, 7, 78, 111, 116, 104, 105, 110, 103, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 
+const baton_file idl_streams__file = {
+        .name = "streams.proto",
+        .descriptor = descriptor__idl_streams__file,
+        .descriptor_size = sizeof descriptor__idl_streams__file,
+};
+
 /* ---- service streams.Mixed */
+
+static bool dispatch__mixed_upload(const void *handlers, void *context, baton_call *call,
+                                   const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        (void)request;
+        if (!table->upload)
+                return false;
+        table->upload(call, context);
+        return true;
+}
 
 static bool dispatch__mixed_get(const void *handlers, void *context, baton_call *call,
                                 const ProtobufCMessage *request)
@@ -82,12 +101,24 @@ static void complete__mixed_get(baton_callback callback, const baton_status *sta
         done(status, (const Streams__Item *)reply, context);
 }
 
+static bool dispatch__mixed_watch(const void *handlers, void *context, baton_call *call,
+                                  const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        if (!table->watch)
+                return false;
+        table->watch(call, (const Streams__Item *)request, context);
+        return true;
+}
+
 static const baton_method methods__mixed[] = {
         {
                 .path = "/streams.Mixed/Upload",
                 .flags = BATON_CLIENT_STREAMING,
                 .input = &streams__item__type,
                 .output = &streams__item__type,
+                .dispatch = dispatch__mixed_upload,
         },
         {
                 .path = "/streams.Mixed/Get",
@@ -102,6 +133,7 @@ static const baton_method methods__mixed[] = {
                 .flags = BATON_SERVER_STREAMING,
                 .input = &streams__item__type,
                 .output = &streams__item__type,
+                .dispatch = dispatch__mixed_watch,
         },
 };
 
@@ -109,8 +141,7 @@ const baton_service mixed_service = {
         .name = "streams.Mixed",
         .n_methods = 3,
         .methods = methods__mixed,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_streams__file,
 };
 
 int mixed_register(baton_server *server, const mixed_handlers *handlers, void *context)
@@ -118,12 +149,53 @@ int mixed_register(baton_server *server, const mixed_handlers *handlers, void *c
         return baton_server_register(server, &mixed_service, handlers, context);
 }
 
-Streams__Item *mixed_get_new_reply(baton_call *call)
+baton_stream *mixed_upload_open(baton_channel *channel, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[0], NULL, options, NULL, NULL);
+}
+
+baton_stream *mixed_upload_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                      baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[0], NULL, options, ready, context);
+}
+
+int mixed_upload_write(baton_stream *stream, const Streams__Item *message)
+{
+        return baton_stream_write(stream, (const ProtobufCMessage *)message);
+}
+
+int mixed_upload_writes_done(baton_stream *stream)
+{
+        return baton_stream_writes_done(stream);
+}
+
+baton_status mixed_upload_finish(baton_stream *stream, const Streams__Item **reply)
+{
+        const ProtobufCMessage *message = NULL;
+        baton_status status = baton_stream_finish(stream, reply ? &message : NULL);
+
+        if (reply)
+                *reply = (const Streams__Item *)message;
+        return status;
+}
+
+int mixed_upload_recv(baton_call *call, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_call_recv(call, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+Streams__Item *mixed_upload_new_reply(baton_call *call)
 {
         return (Streams__Item *)baton_call_new_reply(call);
 }
 
-int mixed_get_reply(baton_call *call, const Streams__Item *reply)
+int mixed_upload_reply(baton_call *call, const Streams__Item *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
@@ -147,7 +219,72 @@ int mixed_get_async(baton_channel *channel, baton_loop *loop, const Streams__Ite
                                  (baton_callback)done, context);
 }
 
+int mixed_get_oneway(baton_channel *channel, const Streams__Item *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__mixed[1], (const ProtobufCMessage *)request, options);
+}
+
+Streams__Item *mixed_get_new_reply(baton_call *call)
+{
+        return (Streams__Item *)baton_call_new_reply(call);
+}
+
+int mixed_get_reply(baton_call *call, const Streams__Item *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Item *request, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[2], (const ProtobufCMessage *)request, options, NULL,
+                                 NULL);
+}
+
+baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
+                                     const baton_call_options *options, baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[2], (const ProtobufCMessage *)request, options, ready,
+                                 context);
+}
+
+int mixed_watch_read(baton_stream *stream, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_stream_read(stream, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+baton_status mixed_watch_finish(baton_stream *stream)
+{
+        return baton_stream_finish(stream, NULL);
+}
+
+int mixed_watch_send(baton_call *call, const Streams__Item *message)
+{
+        return baton_call_send(call, (const ProtobufCMessage *)message);
+}
+
+int mixed_watch_end(baton_call *call)
+{
+        return baton_call_end(call);
+}
+
 /* ---- service streams.StreamsOnly */
+
+static bool dispatch__streams_only_chat(const void *handlers, void *context, baton_call *call,
+                                        const ProtobufCMessage *request)
+{
+        const streams_only_handlers *table = handlers;
+
+        (void)request;
+        if (!table->chat)
+                return false;
+        table->chat(call, context);
+        return true;
+}
 
 static const baton_method methods__streams_only[] = {
         {
@@ -155,6 +292,7 @@ static const baton_method methods__streams_only[] = {
                 .flags = BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING | BATON_IDEMPOTENT,
                 .input = &streams__item__type,
                 .output = &streams__item__type,
+                .dispatch = dispatch__streams_only_chat,
         },
 };
 
@@ -162,8 +300,7 @@ const baton_service streams_only_service = {
         .name = "streams.StreamsOnly",
         .n_methods = 1,
         .methods = methods__streams_only,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_streams__file,
 };
 
 int streams_only_register(baton_server *server, const streams_only_handlers *handlers, void *context)
@@ -171,12 +308,67 @@ int streams_only_register(baton_server *server, const streams_only_handlers *han
         return baton_server_register(server, &streams_only_service, handlers, context);
 }
 
+baton_stream *streams_only_chat_open(baton_channel *channel, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__streams_only[0], NULL, options, NULL, NULL);
+}
+
+baton_stream *streams_only_chat_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                           baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__streams_only[0], NULL, options, ready, context);
+}
+
+int streams_only_chat_write(baton_stream *stream, const Streams__Item *message)
+{
+        return baton_stream_write(stream, (const ProtobufCMessage *)message);
+}
+
+int streams_only_chat_writes_done(baton_stream *stream)
+{
+        return baton_stream_writes_done(stream);
+}
+
+int streams_only_chat_read(baton_stream *stream, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_stream_read(stream, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+baton_status streams_only_chat_finish(baton_stream *stream)
+{
+        return baton_stream_finish(stream, NULL);
+}
+
+int streams_only_chat_recv(baton_call *call, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_call_recv(call, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+int streams_only_chat_send(baton_call *call, const Streams__Item *message)
+{
+        return baton_call_send(call, (const ProtobufCMessage *)message);
+}
+
+int streams_only_chat_end(baton_call *call)
+{
+        return baton_call_end(call);
+}
+
 /* ---- service streams.Nothing */
 
 const baton_service nothing_service = {
         .name = "streams.Nothing",
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_streams__file,
 };
 
 int nothing_register(baton_server *server, const nothing_handlers *handlers, void *context)

@@ -11,84 +11,212 @@ extern "C" {
 
 /* ==== service streams.Mixed ==== */
 
+/* The service's tables, for bindings and proxies: see baton/service.h. */
 extern const baton_service mixed_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct mixed_handlers {
-        /* Upload is streaming: a later version of Baton serves it. */
+        /*
+         * Sends many.
+         *
+         * Receives with mixed_upload_recv, then answers with mixed_upload_reply.
+         */
+        void (*upload)(baton_call *call, void *context);
+        /* Answers with mixed_get_reply. */
         void (*get)(baton_call *call, const Streams__Item *request, void *context);
-        /* Watch is streaming: a later version of Baton serves it. */
+        /* Sends with mixed_watch_send, ends with mixed_watch_end. */
+        void (*watch)(baton_call *call, const Streams__Item *request, void *context);
 } mixed_handlers;
 
 /* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a negative errno: see
  * baton_server_register. */
 int mixed_register(baton_server *server, const mixed_handlers *handlers, void *context);
 
-/* ---- rpc Upload */
+/* ---- rpc Upload: client streaming */
 
 /*
  * Sends many.
  *
- * A streaming method: described in the service's table; a later version of Baton serves it.
+ * Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
+ * failure: a wrong argument, no memory, too many calls; everything else mixed_upload_finish tells. Free it with
+ * baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and baton_stream_open in
+ * baton/service.h.
  */
+baton_stream *mixed_upload_open(baton_channel *channel, const baton_call_options *options);
 
-/* ---- rpc Get */
+/* Client: as mixed_upload_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
+ * ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_upload_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                      baton_stream_ready ready, void *context);
 
-/*
- * Client: calls and waits for the outcome. Release *reply with baton_release, whatever the outcome: on failure it is an empty message. See baton_unary in baton/service.h.
- */
+/* Client: sends a message. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, and
+ * mixed_upload_finish says how; -ESHUTDOWN: after the half-close; -EINVAL, -EILSEQ, -ENODATA, -EMSGSIZE and others:
+ * this message cannot be sent. In full: baton_stream_write in baton/stream.h. */
+int mixed_upload_write(baton_stream *stream, const Streams__Item *message);
+
+/* Client: half-closes: no more messages follow. 0; -ESHUTDOWN the second time; -EPIPE: the call has ended. Never
+ * waits. In full: baton_stream_writes_done in baton/stream.h. */
+int mixed_upload_writes_done(baton_stream *stream);
+
+/* Client: half-closes, waits until the server ends the call (an asynchronous stream does not wait, but cancels), and
+ * returns the outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on failure an empty message;
+ * reply may be NULL. It and the texts live until close. In full: baton_stream_finish in baton/stream.h. */
+baton_status mixed_upload_finish(baton_stream *stream, const Streams__Item **reply);
+
+/* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
+ * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
+ * baton_call_on_ready); -ECANCELED; -EALREADY: answered before; -EBADMSG; -EINVAL. *message is NULL where there is
+ * none. In full: baton_call_recv in baton/call.h. */
+int mixed_upload_recv(baton_call *call, const Streams__Item **message);
+
+/* Server: an empty reply that lives as long as the call; NULL when out of memory. */
+Streams__Item *mixed_upload_new_reply(baton_call *call);
+
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
+int mixed_upload_reply(baton_call *call, const Streams__Item *reply);
+
+/* ---- rpc Get: unary */
+
+/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
+ * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h. */
 baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Item **reply,
                        const baton_call_options *options);
 
-/* Client: starts the call and returns; done runs once, on the loop, with the outcome. Reply and status live
- * until done returns; baton_retain keeps the reply, which is empty on failure. Returns 0, or a negative errno,
- * and then done never runs. See baton_unary_async in baton/service.h. */
+/* Client: what mixed_get_async calls with the outcome. reply and status live until it returns; baton_retain keeps
+ * the reply, which is an empty message on failure. */
 typedef void (*mixed_get_done)(const baton_status *status, const Streams__Item *reply, void *context);
+
+/* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
+ * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
+ * -ECHILD; baton_error() has the reason. Any thread. In full: baton_unary_async in baton/service.h. */
 int mixed_get_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
                     const baton_call_options *options, mixed_get_done done, void *context);
+
+/* Client: makes the call without waiting for its outcome, which is not told. Returns 0 when it is on its way, or a
+ * negative errno when it certainly was not sent: -EPIPE without a server, -ETIMEDOUT, -ECANCELED, -EINVAL,
+ * -EMSGSIZE, -ENOBUFS, -ENOMEM, -ECHILD. Any thread. In full: baton_oneway in baton/service.h; see also
+ * baton_channel_flush. */
+int mixed_get_oneway(baton_channel *channel, const Streams__Item *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
 Streams__Item *mixed_get_new_reply(baton_call *call);
 
-/* Server: answers the call, now or later, from any thread. See baton_call_reply. */
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
 int mixed_get_reply(baton_call *call, const Streams__Item *reply);
 
-/* ---- rpc Watch */
+/* ---- rpc Watch: server streaming */
 
-/*
- * A streaming method: described in the service's table; a later version of Baton serves it.
- */
+/* Client: starts the call, with its request, as a stream whose functions wait. NULL, with the reason in
+ * baton_error(), for a local failure: a wrong argument, no memory, too many calls; everything else
+ * mixed_watch_finish tells. Free it with baton_stream_close; baton_stream_cancel ends the call. Any thread. In full:
+ * baton/stream.h, and baton_stream_open in baton/service.h. */
+baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Item *request, const baton_call_options *options);
+
+/* Client: as mixed_watch_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
+ * ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
+                                     const baton_call_options *options, baton_stream_ready ready, void *context);
+
+/* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
+ * more will come, and mixed_watch_finish has the outcome; -EAGAIN (asynchronous only): none yet; -EINVAL. *message
+ * is NULL where there is none. In full: baton_stream_read in baton/stream.h. */
+int mixed_watch_read(baton_stream *stream, const Streams__Item **message);
+
+/* Client: drops what was not read, waits until the server ends the call (an asynchronous stream does not wait, but
+ * cancels), and returns the outcome: BATON_OK, or another gRPC code and a text, which lives until close. In full:
+ * baton_stream_finish in baton/stream.h. */
+baton_status mixed_watch_finish(baton_stream *stream);
+
+/* Server: sends a message. 0; -EAGAIN: no room now, on a thread that must not wait (see baton_call_on_ready);
+ * -ECANCELED; -EALREADY: answered before; -EINVAL, -EBADMSG, -EMSGSIZE, -ENOBUFS: this message cannot be sent. In
+ * full: baton_call_send in baton/call.h. */
+int mixed_watch_send(baton_call *call, const Streams__Item *message);
+
+/* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
+ * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
+int mixed_watch_end(baton_call *call);
 
 /* ==== service streams.StreamsOnly ==== */
 
+/* The service's tables, for bindings and proxies: see baton/service.h. */
 extern const baton_service streams_only_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct streams_only_handlers {
-        /* Chat is streaming: a later version of Baton serves it. */
-        const void *reserved; /* no method can be served yet, and C has no empty structs */
+        /* Receives with streams_only_chat_recv, sends with streams_only_chat_send, ends with streams_only_chat_end. */
+        void (*chat)(baton_call *call, void *context);
 } streams_only_handlers;
 
 /* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a negative errno: see
  * baton_server_register. */
 int streams_only_register(baton_server *server, const streams_only_handlers *handlers, void *context);
 
-/* ---- rpc Chat */
+/* ---- rpc Chat: bidirectional streaming */
 
-/*
- * A streaming method: described in the service's table; a later version of Baton serves it.
- */
+/* Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
+ * failure: a wrong argument, no memory, too many calls; everything else streams_only_chat_finish tells. Free it with
+ * baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and baton_stream_open
+ * in baton/service.h. */
+baton_stream *streams_only_chat_open(baton_channel *channel, const baton_call_options *options);
+
+/* Client: as streams_only_chat_open, but asynchronous: the stream's functions return -EAGAIN where they would wait,
+ * and ready runs on the loop when it is worth trying again. */
+baton_stream *streams_only_chat_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                           baton_stream_ready ready, void *context);
+
+/* Client: sends a message. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, and
+ * streams_only_chat_finish says how; -ESHUTDOWN: after the half-close; -EINVAL, -EILSEQ, -ENODATA, -EMSGSIZE and
+ * others: this message cannot be sent. In full: baton_stream_write in baton/stream.h. */
+int streams_only_chat_write(baton_stream *stream, const Streams__Item *message);
+
+/* Client: half-closes: no more messages follow. 0; -ESHUTDOWN the second time; -EPIPE: the call has ended. Never
+ * waits. In full: baton_stream_writes_done in baton/stream.h. */
+int streams_only_chat_writes_done(baton_stream *stream);
+
+/* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
+ * more will come, and streams_only_chat_finish has the outcome; -EAGAIN (asynchronous only): none yet; -EINVAL.
+ * *message is NULL where there is none. In full: baton_stream_read in baton/stream.h. */
+int streams_only_chat_read(baton_stream *stream, const Streams__Item **message);
+
+/* Client: drops what was not read, waits until the server ends the call (an asynchronous stream does not wait, but
+ * cancels), and returns the outcome: BATON_OK, or another gRPC code and a text, which lives until close. In full:
+ * baton_stream_finish in baton/stream.h. */
+baton_status streams_only_chat_finish(baton_stream *stream);
+
+/* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
+ * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
+ * baton_call_on_ready); -ECANCELED; -EALREADY: answered before; -EBADMSG; -EINVAL. *message is NULL where there is
+ * none. In full: baton_call_recv in baton/call.h. */
+int streams_only_chat_recv(baton_call *call, const Streams__Item **message);
+
+/* Server: sends a message. 0; -EAGAIN: no room now, on a thread that must not wait (see baton_call_on_ready);
+ * -ECANCELED; -EALREADY: answered before; -EINVAL, -EBADMSG, -EMSGSIZE, -ENOBUFS: this message cannot be sent. In
+ * full: baton_call_send in baton/call.h. */
+int streams_only_chat_send(baton_call *call, const Streams__Item *message);
+
+/* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
+ * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
+int streams_only_chat_end(baton_call *call);
 
 /* ==== service streams.Nothing ==== */
 
+/* The service's tables, for bindings and proxies: see baton/service.h. */
 extern const baton_service nothing_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
- * registered with. */
+ * registered with. Each call is answered once, with what is named here or with baton_call_fail: in the handler, or later
+ * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct nothing_handlers {
-        const void *reserved; /* no method can be served yet, and C has no empty structs */
+        const void *reserved; /* C has no empty structs */
 } nothing_handlers;
 
 /* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a negative errno: see
@@ -99,6 +227,9 @@ int nothing_register(baton_server *server, const nothing_handlers *handlers, voi
 
 /* How the messages travel: used by other generated code. */
 extern const baton_type streams__item__type;
+
+/* The .proto itself, for reflection. */
+extern const baton_file idl_streams__file;
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 
 #include "dir/common-types.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
 
@@ -46,13 +46,20 @@ const baton_type common__shared__type = {
         .decode = decode__common__shared,
 };
 
-/* The serialized google.protobuf.FileDescriptorProto of this file. */
-static const uint8_t file_descriptor[] = {
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_dir_2fcommon_2dtypes__file[] = {
         10, 22, 100, 105, 114, 47, 99, 111, 109, 109, 111, 110, 45, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111,
         18, 6, 99, 111, 109, 109, 111, 110, 34, 28, 10, 6, 83, 104, 97, 114, 101, 100, 18, 18, 10, 4, 110, 97,
         109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 50, 46, 10, 5, 67, 108, 97, 115, 104, 18,
         37, 10, 3, 71, 101, 116, 18, 14, 46, 99, 111, 109, 109, 111, 110, 46, 83, 104, 97, 114, 101, 100, 26, 14,
         46, 99, 111, 109, 109, 111, 110, 46, 83, 104, 97, 114, 101, 100, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+const baton_file idl_dir_2fcommon_2dtypes__file = {
+        .name = "dir/common-types.proto",
+        .descriptor = descriptor__idl_dir_2fcommon_2dtypes__file,
+        .descriptor_size = sizeof descriptor__idl_dir_2fcommon_2dtypes__file,
 };
 
 /* ---- service common.Clash */
@@ -91,23 +98,12 @@ const baton_service clash_service = {
         .name = "common.Clash",
         .n_methods = 1,
         .methods = methods__clash,
-        .file_descriptor = file_descriptor,
-        .file_descriptor_size = sizeof file_descriptor,
+        .file = &idl_dir_2fcommon_2dtypes__file,
 };
 
 int clash_register(baton_server *server, const clash_handlers *handlers, void *context)
 {
         return baton_server_register(server, &clash_service, handlers, context);
-}
-
-Common__Shared *clash_get_new_reply(baton_call *call)
-{
-        return (Common__Shared *)baton_call_new_reply(call);
-}
-
-int clash_get_reply(baton_call *call, const Common__Shared *reply)
-{
-        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
 baton_status clash_get(baton_channel *channel, const Common__Shared *request, const Common__Shared **reply,
@@ -127,4 +123,19 @@ int clash_get_async(baton_channel *channel, baton_loop *loop, const Common__Shar
 {
         return baton_unary_async(channel, loop, &methods__clash[0], (const ProtobufCMessage *)request, options,
                                  (baton_callback)done, context);
+}
+
+int clash_get_oneway(baton_channel *channel, const Common__Shared *request, const baton_call_options *options)
+{
+        return baton_oneway(channel, &methods__clash[0], (const ProtobufCMessage *)request, options);
+}
+
+Common__Shared *clash_get_new_reply(baton_call *call)
+{
+        return (Common__Shared *)baton_call_new_reply(call);
+}
+
+int clash_get_reply(baton_call *call, const Common__Shared *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }

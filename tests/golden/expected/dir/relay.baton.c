@@ -6,7 +6,28 @@
 #endif
 
 #include "dir/relay.baton.h"
+#include "dir/common-types.baton.h"
 
-#if BATON_INTERFACE != 1
+#if BATON_INTERFACE != 2
 #error "generated for another version of Baton's headers: run idlc of the installed version again"
 #endif
+
+/* ---- the file, for reflection */
+
+static const uint8_t descriptor__idl_dir_2frelay__file[] = {
+        10, 15, 100, 105, 114, 47, 114, 101, 108, 97, 121, 46, 112, 114, 111, 116, 111, 18, 6, 99, 111, 109, 109, 111,
+        110, 26, 22, 100, 105, 114, 47, 99, 111, 109, 109, 111, 110, 45, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116,
+        111, 80, 0, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+
+static const baton_file *const imports__idl_dir_2frelay__file[] = {
+        &idl_dir_2fcommon_2dtypes__file,
+};
+
+const baton_file idl_dir_2frelay__file = {
+        .name = "dir/relay.proto",
+        .descriptor = descriptor__idl_dir_2frelay__file,
+        .descriptor_size = sizeof descriptor__idl_dir_2frelay__file,
+        .n_imports = 1,
+        .imports = imports__idl_dir_2frelay__file,
+};

@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* The .proto itself, for reflection. */
+extern const baton_file idl_dir_2frelay__file;
+
 #ifdef __cplusplus
 }
 #endif
