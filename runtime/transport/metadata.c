@@ -222,7 +222,7 @@ int metadata_unflatten(const void *bytes, size_t size, size_t max_bytes, baton_a
         memcpy(&head, bytes, sizeof head);
         /* The peer may change the source at any time: from here on only the copy may be read, also by the compiler. */
         __asm__ __volatile__("" ::: "memory");
-        int r = check_head(&head, size < INT32_MAX ? size : INT32_MAX, max_bytes);
+        int r = check_head(&head, size, max_bytes);
         if (r < 0)
                 return r;
         size_t body = head.size - sizeof head;

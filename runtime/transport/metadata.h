@@ -37,7 +37,8 @@ void metadata_flatten(const baton_metadata *metadata, uint8_t *out);
 /*
  * Reads the flat form at the start of `bytes`, which may go on behind it, and which a peer may change meanwhile: they are copied
  * to the arena first. The result lies in the arena and is legal, but for keys that may be reserved. Returns how many bytes
- * it took, or -EPROTO malformed or illegal, -EMSGSIZE over max_bytes, -ENOMEM; error_set. size 0: 0, and no pairs.
+ * it took, or -EPROTO malformed or illegal, -EMSGSIZE over max_bytes, -ENOMEM; error_set. size 0: 0, and no pairs. max_bytes is
+ * below 2 GiB.
  */
 int metadata_unflatten(const void *bytes, size_t size, size_t max_bytes, baton_arena *arena, baton_metadata *out);
 
