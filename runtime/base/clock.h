@@ -21,6 +21,11 @@ static inline uint64_t clock_coarse_ns(void)
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static inline struct timespec clock_timespec(uint64_t ns)
+{
+        return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+}
+
 /* The earlier of two deadlines. */
 static inline uint64_t deadline_earlier(uint64_t a, uint64_t b)
 {

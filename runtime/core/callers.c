@@ -131,25 +131,17 @@ void channel_give_back(baton_channel *channel, struct caller *caller)
                 pthread_cond_signal(&channel->caller_free);
 }
 
-int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, baton_code *code)
+int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, bool wait_for_ready,
+                  baton_code *code)
 {
         const struct transport *transport = channel->transport;
         if (caller->lane && transport->state(caller->connection) == CONNECTION_UP)
                 return 0;
         drop_lane(channel, caller);
-        int error = channel_lock(channel, deadline_ns);
-        if (error < 0) {
-                *code = BATON_DEADLINE_EXCEEDED;
-                return error;
-        }
-        error = channel_connect(channel, deadline_ns, code);
-        if (error >= 0)
-                caller->connection = transport->ref(channel->source->connection);
-        pthread_mutex_unlock(&channel->lock);
+        int error = channel_connect(channel, deadline_ns, wait_for_ready, code, &caller->connection);
         if (error < 0)
                 return error;
-        uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
-        error = transport->lane_open(caller->connection, deadline_earlier(until, deadline_ns), &caller->lane);
+        error = transport->lane_open(caller->connection, channel_attempt_end(channel, deadline_ns), &caller->lane);
         if (error < 0) {
                 *code = deadline_passed(deadline_ns) ? BATON_DEADLINE_EXCEEDED : BATON_UNAVAILABLE;
                 caller->lane = NULL;

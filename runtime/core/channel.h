@@ -1,4 +1,4 @@
-/* A channel's insides: what channel.c, unary.c and unary_async.c share. */
+/* A channel's insides: what the files of its parts share. */
 #ifndef CORE_CHANNEL_H
 #define CORE_CHANNEL_H
 
@@ -16,21 +16,20 @@ struct caller {
         struct reply_home *home;
 };
 
-/* The asynchronous calls of one loop. */
-struct channel_loop {
-        baton_channel *channel;
-        baton_loop *loop;
-        struct connection *connection;
-        struct async_lane *lane;
-        struct reply_home *home;
-        struct list link;
-};
-
 /* A connection, and how many blocks of its payload memory the user holds. */
 struct source {
         struct connection *connection;
         size_t n_blocks;
         struct list link;
+};
+
+/* The pause after failed attempts to connect; connect.c. */
+struct backoff {
+        uint64_t pause_ns; /* the next one, before the jitter; 0: the last attempt did not fail */
+        uint64_t until_ns; /* no attempt before */
+        int error;         /* of the last one, as are the next */
+        baton_code code;
+        char text[512];
 };
 
 struct baton_channel {
@@ -39,14 +38,22 @@ struct baton_channel {
         char *address;
         baton_channel_options options; /* defaults filled in */
         uint64_t fork_generation;
-        pthread_mutex_t lock;  /* connecting, which may take a while, and all below */
-        struct source *source; /* the newest connection; NULL: none yet */
-        struct list past;      /* lost ones whose memory the user still holds */
-        bool closing;
-        struct list loops;
 
-        pthread_mutex_t callers_lock; /* the rest; never held while something blocks */
-        struct list early;            /* reply boxes of asynchronous calls that ended at once */
+        pthread_mutex_t lock;   /* connect.c's, and channel memory; nothing blocks under it */
+        struct source *source;  /* the newest connection; NULL: none yet */
+        struct list past;       /* those before, until they are down and the user holds no memory of theirs */
+        bool connecting;        /* some thread does */
+        atomic_uint state;      /* baton_channel_state; changes under the lock */
+        pthread_cond_t changed; /* connecting or state */
+        struct backoff backoff;
+
+        pthread_mutex_t lanes_lock; /* async_lanes.c's; nothing blocks under it */
+        struct list loops;
+        struct list early; /* reply boxes of asynchronous calls that ended at once */
+        bool closing;
+        pthread_mutex_t opening; /* held while a lane is opened */
+
+        pthread_mutex_t callers_lock; /* callers.c's; nothing blocks under it */
         struct caller *callers[CALLERS];
         atomic_uint n_callers; /* those before it are set for good */
         pthread_cond_t caller_free;
@@ -62,11 +69,18 @@ bool channel_usable(const baton_channel *channel);
 /* When the call is over, by its options. CLOCK_MONOTONIC; 0: never. */
 uint64_t channel_deadline(const baton_call_options *options);
 
-/* Takes the lock, or -ETIMEDOUT with the reason set. */
-int channel_lock(baton_channel *channel, uint64_t deadline_ns);
+/* When an attempt to do something at the server is given up: by the options and the deadline. */
+uint64_t channel_attempt_end(const baton_channel *channel, uint64_t deadline_ns);
 
-/* Connects where no living connection is there; the lock is held. 0, or a negative errno with the reason set and *code. */
-int channel_connect(baton_channel *channel, uint64_t deadline_ns, baton_code *code);
+void connect_init(baton_channel *channel);
+/* Hangs up: no transport's thread enters the channel any more. */
+void connect_close(baton_channel *channel);
+void connect_deinit(baton_channel *channel);
+
+/* A reference to a living connection; connects where there is none. 0, or a negative errno with the reason set and *code: what
+ * calls that wait for it end with. */
+int channel_connect(baton_channel *channel, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+                    struct connection **connection);
 
 void callers_init(baton_channel *channel);
 void callers_deinit(baton_channel *channel);
@@ -79,10 +93,8 @@ struct caller *channel_lease(baton_channel *channel, uint64_t deadline_ns);
 void channel_give_back(baton_channel *channel, struct caller *caller);
 
 /* Sees to it that the caller has a lane to a living server. As channel_connect. */
-int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, baton_code *code);
-
-/* Closes the loop's lane and frees it; it is in no list any more. The loop's thread. */
-void channel_loop_free(struct channel_loop *loop);
+int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, bool wait_for_ready,
+                  baton_code *code);
 
 /* What is wrong with a call of this method, in words; NULL: nothing. */
 const char *channel_wrong_call(const baton_channel *channel, const baton_method *method,

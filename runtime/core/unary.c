@@ -33,7 +33,7 @@ static void attempt(baton_channel *channel, struct caller *caller, struct client
         for (int i = 0; i < ATTEMPTS; i++) {
                 baton_code code = BATON_UNAVAILABLE;
                 call->reply->text = NULL;
-                if (channel_ready(channel, caller, call->deadline_ns, &code) < 0)
+                if (channel_ready(channel, caller, call->deadline_ns, false, &code) < 0)
                         fail(call, code);
                 else
                         channel->transport->call(caller->lane, call);

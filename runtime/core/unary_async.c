@@ -1,19 +1,7 @@
 #define _GNU_SOURCE
-#include "base/clock.h"
 #include "base/error.h"
-#include "core/channel.h"
+#include "core/async_lanes.h"
 #include <errno.h>
-#include <stdlib.h>
-
-/* The server is gone and every call has ended. On the loop's thread. */
-static void lost(void *context)
-{
-        struct channel_loop *loop = context;
-        pthread_mutex_lock(&loop->channel->lock);
-        list_remove(&loop->link);
-        pthread_mutex_unlock(&loop->channel->lock);
-        channel_loop_free(loop);
-}
 
 /* ---- outcomes; on the loop's thread ------------------------------------------------------------------------ */
 
@@ -29,77 +17,8 @@ static void done(struct client_call *call)
 static void deliver_early(struct loop_task *task)
 {
         struct reply_box *box = container_of(task, struct reply_box, task);
-        pthread_mutex_lock(&box->channel->callers_lock); /* not the one that is held while connecting */
-        list_remove(&box->link);
-        pthread_mutex_unlock(&box->channel->callers_lock);
+        async_delivered(box);
         done(&box->call);
-}
-
-/* The call ended inside start: the loop delivers that, as it does all outcomes. From here on the callback may close the channel:
- * the caller neither holds its lock nor touches it any more. */
-static void end_early(struct reply_box *box)
-{
-        reply_keep_text(box);
-        box->task = (struct loop_task){ .run = deliver_early };
-        pthread_mutex_lock(&box->channel->callers_lock);
-        list_append(&box->channel->early, &box->link);
-        loop_post(box->loop, &box->task);
-        pthread_mutex_unlock(&box->channel->callers_lock);
-}
-
-/* ---- lanes; the lock is held -------------------------------------------------------------------------------- */
-
-/* The lane for this loop on the current connection; NULL with the reason set. The lock is held. */
-static struct channel_loop *add_loop(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns)
-{
-        struct channel_loop *entry = calloc(1, sizeof *entry);
-        if (entry)
-                entry->home = reply_home_new();
-        if (!entry || !entry->home) {
-                error_set(-ENOMEM, "cannot open a lane to %s: out of memory", channel->address);
-                free(entry);
-                return NULL;
-        }
-        entry->channel = channel;
-        entry->loop = loop;
-        entry->connection = channel->transport->ref(channel->source->connection);
-        if (channel->transport->async_open(entry->connection, loop, deadline_ns, lost, entry, &entry->lane) < 0) {
-                channel->transport->unref(entry->connection);
-                reply_home_leave(entry->home);
-                free(entry);
-                return NULL;
-        }
-        list_append(&channel->loops, &entry->link);
-        return entry;
-}
-
-static struct channel_loop *find_loop(baton_channel *channel, baton_loop *loop)
-{
-        for (struct list *at = channel->loops.next; at != &channel->loops; at = at->next) {
-                struct channel_loop *entry = container_of(at, struct channel_loop, link);
-                if (entry->loop == loop && entry->connection == channel->source->connection)
-                        return entry;
-        }
-        return NULL;
-}
-
-/* The lane for this loop to a living server; NULL with the reason set and *code. */
-static struct channel_loop *ready_loop(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, baton_code *code)
-{
-        *code = BATON_UNAVAILABLE;
-        if (channel_connect(channel, deadline_ns, code) < 0)
-                return NULL;
-        struct channel_loop *entry = find_loop(channel, loop);
-        if (entry)
-                return entry;
-        uint64_t until = clock_now_ns() + channel->options.connect_timeout_ms * UINT64_C(1000000);
-        entry = add_loop(channel, loop, deadline_earlier(until, deadline_ns));
-        if (!deadline_passed(deadline_ns))
-                return entry;
-        *code = BATON_DEADLINE_EXCEEDED;
-        if (entry) /* for the next call: this one is not even sent */
-                error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address);
-        return NULL;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */
@@ -148,16 +67,6 @@ static int start_call(const struct async_call *call, struct channel_loop *entry,
         return start(channel, entry, box, early);
 }
 
-/* As start, on the loop's lane to a living server; the lock is held. */
-static int start_locked(const struct async_call *call, struct reply_box **early)
-{
-        if (call->channel->closing)
-                return error_set(-ECANCELED, "%s: the channel is being closed", call->method->path);
-        baton_code code;
-        struct channel_loop *entry = ready_loop(call->channel, call->loop, call->deadline_ns, &code);
-        return start_call(call, entry, code, early);
-}
-
 static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
                            const ProtobufCMessage *request, baton_callback callback)
 {
@@ -182,13 +91,15 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
                 return error;
         struct async_call call = { channel, loop, method, request, channel_deadline(options), callback, context };
         struct reply_box *early = NULL;
-        if (channel_lock(channel, call.deadline_ns) < 0) {
-                error = start_call(&call, NULL, BATON_DEADLINE_EXCEEDED, &early);
-        } else {
-                error = start_locked(&call, &early);
-                pthread_mutex_unlock(&channel->lock);
-        }
+        struct channel_loop *entry = NULL;
+        baton_code code;
+        error = async_lane(channel, loop, call.deadline_ns, false, &code, &entry);
+        if (error < 0 && code == BATON_OK)
+                return error;
+        error = start_call(&call, entry, code, &early);
+        if (entry)
+                async_lane_done(channel);
         if (early)
-                end_early(early);
+                async_end_early(early, deliver_early);
         return error;
 }

@@ -56,7 +56,9 @@ typedef struct baton_channel_options {
         uint32_t
                 stream_window_bytes; /* what a stream's server may send ahead of the reader, inline; 0: 65536; 1 KiB to 64 MiB */
         baton_retry retry;
-        uint32_t backoff_initial_ms; /* after a failed attempt to connect the next is made no sooner; 0: 1 */
+        /* After a failed attempt to connect the next is made no sooner. Calls wait out a pause of up to 10 ms; within a longer
+         * one they fail at once (see baton_call_options.wait_for_ready). 0: 1 */
+        uint32_t backoff_initial_ms;
         uint32_t backoff_max_ms;     /* each failure makes it longer, by 1.6 and ±20 %, up to this; 0: 250 */
         /* While calls wait, a server that shows no sign of life for so long is asked for one, and given up if it gives none
          * within keepalive_timeout_ms: calls end UNAVAILABLE. For servers that hang; dead ones are noticed without it. 0: never */

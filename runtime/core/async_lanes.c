@@ -1,0 +1,209 @@
+#define _GNU_SOURCE
+#include "core/async_lanes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { ATTEMPTS = 2 };
+
+void async_lanes_init(baton_channel *channel)
+{
+        pthread_mutex_init(&channel->lanes_lock, NULL);
+        pthread_mutex_init(&channel->opening, NULL);
+        list_init(&channel->loops);
+        list_init(&channel->early);
+}
+
+void async_lanes_deinit(baton_channel *channel)
+{
+        pthread_mutex_destroy(&channel->lanes_lock);
+        pthread_mutex_destroy(&channel->opening);
+}
+
+/* ---- closing; on the loop's thread ------------------------------------------------------------------------- */
+
+/* It is in no list any more, so nobody starts calls on it. */
+static void free_entry(struct channel_loop *entry)
+{
+        const struct transport *transport = entry->channel->transport;
+        transport->async_close(entry->lane);
+        transport->unref(entry->connection);
+        reply_home_leave(entry->home);
+        free(entry);
+}
+
+/* Every call and stream on the lane has ended. */
+static void lost(void *context)
+{
+        struct channel_loop *entry = context;
+        pthread_mutex_lock(&entry->channel->lanes_lock);
+        list_remove(&entry->link);
+        pthread_mutex_unlock(&entry->channel->lanes_lock);
+        free_entry(entry);
+}
+
+/* The first of the list, taken out; NULL. */
+static struct list *take_first(baton_channel *channel, struct list *head)
+{
+        pthread_mutex_lock(&channel->lanes_lock);
+        struct list *first = list_empty(head) ? NULL : head->next;
+        if (first)
+                list_remove(first);
+        pthread_mutex_unlock(&channel->lanes_lock);
+        return first;
+}
+
+void async_lanes_close(baton_channel *channel)
+{
+        struct list *first;
+        pthread_mutex_lock(&channel->lanes_lock);
+        channel->closing = true; /* callbacks that make further calls are told */
+        pthread_mutex_unlock(&channel->lanes_lock);
+        while ((first = take_first(channel, &channel->loops)))
+                free_entry(container_of(first, struct channel_loop, link));
+        while ((first = take_first(channel, &channel->early))) {
+                struct reply_box *box = container_of(first, struct reply_box, link);
+                loop_unpost(box->loop, &box->task);
+                box->task.run(&box->task);
+        }
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------- */
+
+/* The loop's lane on a living connection; NULL. The lock is held. */
+static struct channel_loop *find(baton_channel *channel, baton_loop *loop)
+{
+        for (struct list *at = channel->loops.next; at != &channel->loops; at = at->next) {
+                struct channel_loop *entry = container_of(at, struct channel_loop, link);
+                if (entry->loop == loop && channel->transport->state(entry->connection) == CONNECTION_UP)
+                        return entry;
+        }
+        return NULL;
+}
+
+/* 1 and the lock is held; 0: there is none; or -ECANCELED. */
+static int take(baton_channel *channel, baton_loop *loop, struct channel_loop **entry)
+{
+        pthread_mutex_lock(&channel->lanes_lock);
+        bool closing = channel->closing;
+        *entry = closing ? NULL : find(channel, loop);
+        if (*entry)
+                return 1;
+        pthread_mutex_unlock(&channel->lanes_lock);
+        return closing ? error_set(-ECANCELED, "the channel to %s is being closed", channel->address) : 0;
+}
+
+/* Opens a lane on this connection, and takes over the reference to it. */
+static int add(baton_channel *channel, baton_loop *loop, struct connection *connection, uint64_t deadline_ns)
+{
+        struct channel_loop *entry = calloc(1, sizeof *entry);
+        int error = 0;
+        if (entry)
+                entry->home = reply_home_new();
+        if (!entry || !entry->home) {
+                error = error_set(-ENOMEM, "cannot open a lane to %s: out of memory", channel->address);
+        } else {
+                entry->channel = channel;
+                entry->loop = loop;
+                entry->connection = connection;
+                error = channel->transport->async_open(connection, loop, channel_attempt_end(channel, deadline_ns),
+                                                       lost, entry, &entry->lane);
+        }
+        if (error < 0) {
+                channel->transport->unref(connection);
+                if (entry && entry->home)
+                        reply_home_leave(entry->home);
+                free(entry);
+                return error;
+        }
+        pthread_mutex_lock(&channel->lanes_lock);
+        list_append(&channel->loops, &entry->link);
+        pthread_mutex_unlock(&channel->lanes_lock);
+        return 0;
+}
+
+/* One thread at a time opens a lane, or a loop might get two. */
+static int lock_opening(baton_channel *channel, uint64_t deadline_ns)
+{
+        if (!pthread_mutex_trylock(&channel->opening))
+                return 0;
+        struct timespec until = clock_timespec(deadline_ns);
+        int error = deadline_ns ? pthread_mutex_clocklock(&channel->opening, CLOCK_MONOTONIC, &until)
+                                : pthread_mutex_lock(&channel->opening);
+        return error ? error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address) : 0;
+}
+
+/* Sees to it that there is a lane. */
+static int open_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, bool wait_for_ready,
+                     baton_code *code)
+{
+        struct connection *connection;
+        struct channel_loop *entry;
+        int error = channel_connect(channel, deadline_ns, wait_for_ready, code, &connection);
+        if (error < 0)
+                return error;
+        *code = BATON_UNAVAILABLE;
+        error = lock_opening(channel, deadline_ns);
+        if (error < 0) {
+                channel->transport->unref(connection);
+                *code = BATON_DEADLINE_EXCEEDED;
+                return error;
+        }
+        int there = take(channel, loop, &entry);
+        if (there > 0)
+                async_lane_done(channel);
+        if (there)
+                channel->transport->unref(connection);
+        else
+                error = add(channel, loop, connection, deadline_ns);
+        pthread_mutex_unlock(&channel->opening);
+        if (!deadline_passed(deadline_ns))
+                return error;
+        *code = BATON_DEADLINE_EXCEEDED; /* a lane that was opened is for the next call: this one is not even sent */
+        return error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address);
+}
+
+int async_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+               struct channel_loop **entry)
+{
+        for (int i = 0; i < ATTEMPTS; i++) {
+                int error = take(channel, loop, entry);
+                *code = BATON_OK;
+                if (error)
+                        return error < 0 ? error : 0;
+                error = open_lane(channel, loop, deadline_ns, wait_for_ready, code);
+                if (error < 0)
+                        return error;
+        }
+        int there = take(channel, loop, entry);
+        if (there)
+                return there < 0 ? there : 0;
+        *code = BATON_UNAVAILABLE;
+        return error_set(-EPIPE, "the server at %s went away as soon as it was connected", channel->address);
+}
+
+void async_lane_done(baton_channel *channel)
+{
+        pthread_mutex_unlock(&channel->lanes_lock);
+}
+
+/* ---- outcomes that are known at once ------------------------------------------------------------------------ */
+
+void async_end_early(struct reply_box *box, void (*deliver)(struct loop_task *task))
+{
+        baton_channel *channel = box->channel;
+        reply_keep_text(box);
+        box->task = (struct loop_task){ .run = deliver };
+        pthread_mutex_lock(&channel->lanes_lock);
+        list_append(&channel->early, &box->link);
+        loop_post(box->loop, &box->task);
+        pthread_mutex_unlock(&channel->lanes_lock);
+}
+
+void async_delivered(struct reply_box *box)
+{
+        pthread_mutex_lock(&box->channel->lanes_lock);
+        list_remove(&box->link);
+        pthread_mutex_unlock(&box->channel->lanes_lock);
+}
