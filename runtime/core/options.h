@@ -2,6 +2,7 @@
 #ifndef CORE_OPTIONS_H
 #define CORE_OPTIONS_H
 
+#include <baton/server.h>
 #include <stddef.h>
 
 /* Refuses a value with -EINVAL, naming the option ("channel option ring_bytes"). */
@@ -9,5 +10,8 @@ int option_refuse(const char *owner, const char *name, unsigned long long value,
 
 /* Fills in defaults of the sizes of messages and payload memory, and checks them. owner: "channel" or "server". */
 int option_sizes(const char *owner, size_t *max_message_bytes, size_t *max_heap_bytes);
+
+/* Fills in the defaults of a server's options, and checks them all. */
+int option_fill_server(baton_server_options *options);
 
 #endif

@@ -59,6 +59,7 @@ struct server_connection {
         atomic_bool closed;
         bool established;
         atomic_uint n_calls;
+        struct turn turn; /* of its calls, with core */
         struct server_lane *lanes[SHM_LANES];
         struct shm_server_call *spare;              /* calls for reuse; the loop's */
         _Atomic(struct shm_server_call *) returned; /* freed on other threads */

@@ -128,7 +128,7 @@ static int answer(struct baton_call *call, const struct answer *answer)
 {
         struct shm_server_call *self = shm_call_of(call);
         if (!answer->message)
-                return server_fail(self->lane, self->number, answer->code, false, answer->text);
+                return server_fail(self->lane, self->number, answer->code, answer->not_run, answer->text);
         pthread_mutex_lock(&self->lane->lock);
         int error = closed(self->lane->connection) ? gone() : send_reply(self, self->lane, answer->message);
         pthread_mutex_unlock(&self->lane->lock);
@@ -185,6 +185,7 @@ static struct shm_server_call *take_call(struct server_connection *connection)
         if (!self)
                 return NULL;
         memset(self, 0, sizeof *self);
+        self->call.turn = &connection->turn;
         arena_init_inline(&self->call.arena, arena_budget(connection->max_message_bytes), self->first_chunk,
                           sizeof self->first_chunk);
         return self;

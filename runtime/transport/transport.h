@@ -8,6 +8,7 @@
 #ifndef TRANSPORT_TRANSPORT_H
 #define TRANSPORT_TRANSPORT_H
 
+#include "base/list.h"
 #include <baton/channel.h>
 #include <baton/loop.h>
 #include <baton/server.h>
@@ -245,6 +246,13 @@ struct server_config {
         uint32_t n_offers;
 };
 
+/* The calls of one connection that wait for a thread; core's. The transport zeroes it before the first of them, and keeps it as long
+ * as any. */
+struct turn {
+        struct list link; /* among the connections */
+        struct list jobs;
+};
+
 /*
  * One call being served. The transport allocates it, inside its own struct, and sets the first part; core keeps the rest.
  *
@@ -261,6 +269,7 @@ struct baton_call {
         uint64_t deadline_ns;
         baton_peer peer;
         baton_arena arena; /* the request's message and the handler's scratch memory */
+        struct turn *turn; /* of its connection, so that each has its turn; NULL: none */
         bool oneway;       /* an answer goes nowhere */
 
         atomic_uint memory;
@@ -283,6 +292,7 @@ struct answer {
         const ProtobufCMessage *message; /* NULL: of a failure, or where a stream ends */
         const baton_metadata *headers;   /* that were not sent yet; NULL: none */
         const baton_metadata *trailers;  /* NULL: none */
+        bool not_run;                    /* a failure, and no handler ran: the client may safely try again */
 };
 
 /* How core answers through the transport that brought the call. All: any thread, must not block. */

@@ -11,6 +11,7 @@
 
 #include <baton/call.h>
 #include <baton/loop.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,14 +45,16 @@ typedef struct baton_server_options {
         void *authorize_context;
         /*
          * Where handlers run. By default on the workers: the fastest, for handlers that do not block. With handler_threads, on
-         * so many threads of the server's own, where they may block and wait in streams. With an executor, wherever that runs
-         * run(argument), which it must do exactly once, soon, and not inside execute.
+         * so many threads of the server's own, where they may block and wait in streams; connections have their turns there. With
+         * an executor, wherever that runs run(argument), which it must do exactly once, soon, and not inside execute; after the
+         * server has stopped, or was freed, no handler runs in it.
          */
         uint32_t handler_threads; /* at most 1024 */
         void (*execute)(void *context, void (*run)(void *argument), void *argument);
         void *execute_context;
         /* Serves on this loop, which the user runs (baton_loop_run, or its fd in a loop of the user's own), instead of on
-         * workers: listen and then just run the loop. The loop must outlive the server. */
+         * workers: listen, on the loop's thread, and then just run the loop. The loop must outlive the server. spin_us and no_spin
+         * say nothing about it. */
         baton_loop *loop;
         const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
         size_t n_interceptors;
@@ -79,21 +82,32 @@ int baton_server_run(baton_server *server);
 /* Serves on threads of its own and returns at once: 0, or a negative errno. */
 int baton_server_start(baton_server *server);
 
-/* Ends baton_server_run or baton_server_start: no more calls are taken; the call being handled by each worker ends
- * first, others end UNAVAILABLE at their clients. Returns at once. Safe from any thread, from handlers and from signal
- * handlers. One that comes before the first run ends that run. */
+/* Whether it serves: from baton_server_run or baton_server_start on until that has ended; with the option `loop`, from baton_server_listen
+ * on until baton_server_stop or _drain has had its effect, on which the loop's fd wakes and baton_loop_wait returns. Any thread. */
+bool baton_server_serving(const baton_server *server);
+
+/*
+ * Ends baton_server_run or baton_server_start: no more calls are taken; the call being handled by each worker ends
+ * first, others end UNAVAILABLE at their clients. Handlers on handler_threads or an executor are waited for, but their clients are
+ * not: what has not begun, and what is not answered by then, ends UNAVAILABLE. Returns at once. Safe from any thread, from handlers
+ * and from signal handlers. One that comes before the first run ends that run. With the option `loop` it ends serving there, when
+ * the loop comes round; the loop goes on, and one may listen again.
+ */
 void baton_server_stop(baton_server *server);
 
 /*
  * Ends baton_server_run or baton_server_start in good order: listens no longer, and tells the clients, who make further calls
  * on new connections, to whichever server listens at the address by then. Calls in flight, and those that come
  * meanwhile, are served. Ends once all clients have left, or after timeout_ms milliseconds (0: at once), as baton_server_stop does.
- * Returns at once: 0, or a negative errno. Safe from any thread and from handlers, not from signal handlers.
+ * Asked for twice, the earlier end counts. Between baton_server_listen and the run, it has that run end at once. Returns at once: 0;
+ * -EINVAL where the server does not listen, not yet or no more; -ECHILD. Safe from any thread and from handlers, not from signal
+ * handlers.
  */
 int baton_server_drain(baton_server *server, uint32_t timeout_ms);
 
 /* Stops the server, waits for its threads and frees it. Calls still retained stay valid until released; replying to them
- * returns -EPIPE. Must not be called from a handler. NULL is allowed. */
+ * returns -EPIPE. Not from a handler, nor from authorize: there it logs an error, and only stops the server. With the option `loop`:
+ * on the loop's thread, or while the loop does not run. NULL is allowed. */
 void baton_server_free(baton_server *server);
 
 #ifdef __cplusplus
