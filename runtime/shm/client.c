@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "shm/client.h"
+#include "shm/async_lane.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fork.h"
@@ -27,6 +27,7 @@ static void free_connection(struct connection *connection)
         watch_remove(&connection->watch);
         /* In a forked child the regions were never mapped, and their addresses may be somebody else's by now. */
         if (!forked) {
+                connection_free_lingering(connection);
                 connection_free_lanes(connection);
                 link_deinit(&connection->link);
         }
@@ -49,9 +50,11 @@ void shm_unref(struct connection *connection)
                 free_connection(connection);
 }
 
-static enum connection_state state(const struct connection *connection)
+enum connection_state shm_state(const struct connection *connection)
 {
-        return atomic_load_explicit(&connection->dead, memory_order_relaxed) ? CONNECTION_DOWN : CONNECTION_UP;
+        if (atomic_load_explicit(&connection->dead, memory_order_relaxed))
+                return CONNECTION_DOWN;
+        return atomic_load_explicit(&connection->leaving, memory_order_relaxed) ? CONNECTION_LEAVING : CONNECTION_UP;
 }
 
 /* Whoever hears of the end first says how it came. */
@@ -64,13 +67,23 @@ static bool mark_dead(struct connection *connection, uint32_t how)
         return first;
 }
 
-void connection_kill(struct connection *connection, const char *why)
+static void give_up(struct connection *connection, enum death how, const char *why)
 {
-        if (!mark_dead(connection, KILLED))
+        if (!mark_dead(connection, how))
                 return;
         log_line(BATON_LOG_WARNING, "closing the connection to %s: %s", connection->path.sun_path, why);
         /* The server lets go of it, and of the bells of asynchronous lanes, which so hear of it too. */
         shutdown(connection->link.socket, SHUT_RDWR);
+}
+
+void connection_kill(struct connection *connection, const char *why)
+{
+        give_up(connection, KILLED, why);
+}
+
+void connection_silent(struct connection *connection, const char *why)
+{
+        give_up(connection, SILENT, why);
 }
 
 void connection_hung_up(struct connection *connection)
@@ -78,11 +91,13 @@ void connection_hung_up(struct connection *connection)
         mark_dead(connection, HUNG_UP);
 }
 
-/* The channel is closed: no calls are left to be told. */
-static void hang_up(struct connection *connection)
+/* No calls are left to be told. */
+void shm_hang_up(struct connection *connection)
 {
         mark_dead(connection, KILLED);
-        shutdown(connection->link.socket, SHUT_RDWR);
+        if (connection->fork_generation == fork_generation())
+                shutdown(connection->link.socket, SHUT_RDWR);
+        watch_remove(&connection->watch); /* the sink is not called any more */
 }
 
 /* ---- the control socket ----------------------------------------------------------------------------------- */
@@ -110,19 +125,26 @@ static int handle(struct connection *connection, struct control_message *message
                 return link_segment(&connection->link, message);
         case SHM_LANE:
                 return lane_arrived(connection, message);
+        case SHM_GOAWAY:
+                atomic_store_explicit(&connection->leaving, true, memory_order_relaxed);
+                return 0;
+        case SHM_PONG:
+                return 0;
         default:
                 return -EPROTO;
         }
 }
 
-/* connection->control is held. */
-static void drain_locked(struct connection *connection)
+void connection_drain_locked(struct connection *connection)
 {
         struct control_message message;
         int n;
         while ((n = control_receive(connection->link.socket, &message)) > 0) {
                 int error = handle(connection, &message);
                 control_discard(&message);
+                connection->pinged_ns = 0;
+                if (connection->options.keepalive_ms)
+                        connection->heard_ns = clock_now_ns();
                 if (error < 0) {
                         connection_kill(connection, "the server broke the protocol");
                         return;
@@ -137,17 +159,31 @@ static void drain_locked(struct connection *connection)
 void connection_drain(struct connection *connection)
 {
         pthread_mutex_lock(&connection->control);
-        drain_locked(connection);
+        bool before = atomic_load_explicit(&connection->leaving, memory_order_relaxed);
+        connection_drain_locked(connection);
+        bool leaves = !before && atomic_load_explicit(&connection->leaving, memory_order_relaxed);
         pthread_mutex_unlock(&connection->control);
+        if (leaves) /* the watching thread tells the channel, which this one may be inside */
+                watch_poke(&connection->watch);
+}
+
+static void ring(struct connection *connection, struct lane_ends *ends)
+{
+        struct shm_bell bell = { .kind = SHM_BELL, .lane = ends->number };
+        if (control_send(connection->link.socket, &bell, sizeof bell, NULL, 0) < 0)
+                ends->waker.rung = 0; /* another try with the next record, or while waiting */
 }
 
 void connection_notify(struct connection *connection, struct lane_ends *ends)
 {
-        if (!wake_wanted(&ends->waker))
-                return;
-        struct shm_bell bell = { .kind = SHM_BELL, .lane = ends->number };
-        if (control_send(connection->link.socket, &bell, sizeof bell, NULL, 0) < 0)
-                ends->waker.rung = 0; /* another try with the next record, or while waiting */
+        if (wake_wanted(&ends->waker))
+                ring(connection, ends);
+}
+
+void connection_notify_room(struct connection *connection, struct lane_ends *ends)
+{
+        if (wake_room_wanted(&ends->waker))
+                ring(connection, ends);
 }
 
 /* ---- methods ---------------------------------------------------------------------------------------------- */
@@ -202,12 +238,12 @@ const struct binding *connection_bind(struct connection *connection, const baton
 
 /* ---- payload memory --------------------------------------------------------------------------------------- */
 
-static void *shm_alloc(struct connection *connection, size_t size)
+void *shm_alloc(struct connection *connection, size_t size)
 {
         return heap_alloc(&connection->link.heap, size ? size : 1);
 }
 
-static bool shm_free(struct connection *connection, void *memory)
+bool shm_free(struct connection *connection, void *memory)
 {
         return heap_free(&connection->link.heap, memory);
 }
@@ -224,16 +260,24 @@ const struct transport shm_transport = {
         .connect = shm_connect,
         .ref = shm_ref,
         .unref = shm_unref,
-        .state = state,
-        .hang_up = hang_up,
+        .state = shm_state,
+        .hang_up = shm_hang_up,
         .lane_open = shm_lane_open,
         .lane_close = shm_lane_close,
         .call = shm_call,
         .async_open = shm_async_open,
         .async_start = shm_async_start,
+        .async_cancel = shm_async_cancel,
         .async_close = shm_async_close,
+        .stream_open = shm_stream_open,
+        .stream_write = shm_stream_write,
+        .stream_writes_done = shm_stream_writes_done,
+        .stream_read = shm_stream_read,
+        .stream_cancel = shm_stream_cancel,
+        .stream_close = shm_stream_close,
         .alloc = shm_alloc,
         .free = shm_free,
         .listen = shm_listen,
+        .drain = shm_drain,
         .unlisten = shm_unlisten,
 };

@@ -2,6 +2,7 @@
 #ifndef SHM_CLIENT_H
 #define SHM_CLIENT_H
 
+#include "base/loop.h"
 #include "base/spin.h"
 #include "shm/link.h"
 #include "shm/message.h"
@@ -23,6 +24,7 @@ enum death {
         ALIVE = 0,
         HUNG_UP = 1, /* the server is gone: what it had not taken by then, it never will */
         KILLED = 2,  /* given up here, while the server may go on for a moment */
+        SILENT = 3,  /* likewise, as it gave no sign of life */
 };
 
 struct connection {
@@ -32,7 +34,9 @@ struct connection {
         struct sockaddr_un path;
         struct link link;
         struct watch watch;
+        struct client_sink *sink;   /* the watching thread's, while it watches this connection */
         _Atomic uint32_t dead;      /* enum death; sleepers wait on it too */
+        atomic_bool leaving;        /* the server drains; set under `control` */
         struct shm_method *methods; /* as the server sent them, sorted by path_hash */
         uint32_t n_methods;
         _Atomic(struct binding *) bindings[METHOD_BUCKETS];
@@ -40,24 +44,68 @@ struct connection {
         bool lane_used[SHM_LANES];
         struct lane_ends *opening[SHM_LANES]; /* waits for the server's half */
         struct kept_lane *kept[SHM_LANES];    /* nobody waits for them just now */
+        uint32_t n_openers;                   /* threads that read the socket themselves just now */
+        uint32_t n_lanes;                     /* open, or being opened */
+        bool left;                            /* the last one of a LEAVING connection is closed */
+        struct list leavers;                  /* struct leaver */
+        struct list lingering;                /* struct lane; closed with one-way calls that the server has not taken */
+        uint64_t heard_ns;                    /* keepalive: when the server last sent something, */
+        uint64_t pinged_ns;                   /* and when it was asked to; 0: it has answered */
+};
+
+/* A lane of a loop's, as its connection knows it. */
+struct leaver {
+        struct list link;
+        baton_loop *loop;
+        struct loop_task leave; /* posted once when the connection is LEAVING */
 };
 
 /* One calling thread's lane. */
 struct lane {
+        struct list link; /* while it lingers */
         struct connection *connection;
         struct lane_ends ends;
         struct spin spin;
         uint64_t last_call;
 };
 
+/* The connection of this socket, which it takes over; shakes hands. As struct transport's connect. path: in place of a path, any
+ * name for messages. */
+int connection_make(const struct sockaddr_un *path, int socket, const baton_channel_options *options,
+                    uint64_t deadline_ns, struct client_sink *sink, struct connection **out, baton_code *code);
+
 /* Takes in what waits on the control socket. Any thread. */
 void connection_drain(struct connection *connection);
+void connection_drain_locked(struct connection *connection); /* connection->control is held */
 
 /* The server broke the protocol: every caller is told. Any thread. */
 void connection_kill(struct connection *connection, const char *why);
 
 /* The server hung up, as the control socket says. Any thread. */
 void connection_hung_up(struct connection *connection);
+
+/* The same, as it does not answer. */
+void connection_silent(struct connection *connection, const char *why);
+
+/* ---- client_watch.c: what happens while nobody calls -------------------------------------------------------- */
+
+/* The watch's attend. */
+uint64_t connection_attend(struct watch *watch, bool hung_up);
+
+/* Counts the lanes in use: with the last one, a LEAVING connection hangs up. -EPIPE where it has. */
+int connection_lane_begins(struct connection *connection);
+void connection_lane_ends(struct connection *connection);
+
+/* Has leaver->leave posted when the connection is LEAVING, or at once where it is. connection_stay: no more. */
+void connection_leave_later(struct connection *connection, struct leaver *leaver);
+void connection_stay(struct connection *connection, struct leaver *leaver);
+
+/* Whether it lives and has yet to take requests of this lane. */
+bool lane_unread(const struct lane *lane);
+
+/* Closes a lane whose last calls the server has yet to take. */
+void connection_linger(struct connection *connection, struct lane *lane);
+void connection_free_lingering(struct connection *connection);
 
 /* Opens a lane, both halves. bell: a socket pair, for the server to ring [1] where the client polls [0], or NULL; [0] may be
  * another one afterwards, and is -1 after a failure that still needs it. 0, or a negative errno with the reason set. */
@@ -109,6 +157,10 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
                    void *context, struct async_lane **out);
 int shm_async_start(struct async_lane *lane, struct client_call *call);
 void shm_async_close(struct async_lane *lane);
+enum connection_state shm_state(const struct connection *connection);
+void shm_hang_up(struct connection *connection);
+void *shm_alloc(struct connection *connection, size_t size);
+bool shm_free(struct connection *connection, void *memory);
 struct connection *shm_ref(struct connection *connection);
 void shm_unref(struct connection *connection);
 

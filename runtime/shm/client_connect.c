@@ -17,7 +17,8 @@ static int send_hello(struct connection *connection, int base_fd, uint64_t deadl
                                    .version = SHM_VERSION,
                                    .magic = SHM_MAGIC,
                                    .heap_max = connection->options.max_heap_bytes,
-                                   .ring_bytes = connection->options.ring_bytes };
+                                   .ring_bytes = connection->options.ring_bytes,
+                                   .stream_window = connection->options.stream_window_bytes / SHM_LINE };
         int error = control_send_wait(connection->link.socket, &hello, sizeof hello, &base_fd, 1, deadline_ns);
         return error == -EPIPE ? 0 : error; /* refused already: the refusal is there to be read */
 }
@@ -82,6 +83,7 @@ static int accept_welcome(struct connection *connection, struct control_message 
                         "%s speaks version %u of the local protocol, this program version %u; rebuild the older one",
                         connection->path.sun_path, message->hello.version, SHM_VERSION);
         *code = BATON_UNAVAILABLE;
+        connection->stream_credit = message->hello.stream_window;
         if (message->n_fds != 2)
                 return error_set(-EPROTO, "%s sent no memory; is this process out of file descriptors (ulimit -n)?",
                                  connection->path.sun_path);
@@ -103,11 +105,6 @@ static int shake_hands(struct connection *connection, int base_fd, uint64_t dead
         return error;
 }
 
-static void on_hangup(struct watch *watch)
-{
-        connection_hung_up(container_of(watch, struct connection, watch));
-}
-
 static int establish(struct connection *connection, int socket, uint64_t deadline_ns, baton_code *code)
 {
         int base_fd = link_init(&connection->link, socket, connection->options.ring_bytes,
@@ -118,36 +115,51 @@ static int establish(struct connection *connection, int socket, uint64_t deadlin
         close(base_fd);
         if (error < 0)
                 return error;
-        connection->watch = (struct watch){ .fd = socket, .hangup = on_hangup };
+        connection->heard_ns = clock_now_ns();
+        uint64_t keepalive_ns = connection->options.keepalive_ms * UINT64_C(1000000);
+        connection->watch = (struct watch){ .fd = socket,
+                                            .attend = connection_attend,
+                                            .due_ns = keepalive_ns ? connection->heard_ns + keepalive_ns : 0 };
         return watch_add(&connection->watch);
+}
+
+int connection_make(const struct sockaddr_un *path, int socket, const baton_channel_options *options,
+                    uint64_t deadline_ns, struct client_sink *sink, struct connection **out, baton_code *code)
+{
+        *code = BATON_UNAVAILABLE;
+        struct connection *connection = calloc(1, sizeof *connection);
+        if (!connection) {
+                fork_close(socket);
+                return error_set(-ENOMEM, "cannot connect: out of memory");
+        }
+        connection->fork_generation = fork_generation();
+        connection->options = *options;
+        connection->path = *path;
+        connection->sink = sink;
+        atomic_init(&connection->references, 1);
+        pthread_mutex_init(&connection->control, NULL);
+        list_init(&connection->watch.link);
+        list_init(&connection->async_lanes);
+        list_init(&connection->leavers);
+        list_init(&connection->lingering);
+        connection->link.socket = -1;
+        int error = establish(connection, socket, deadline_ns, code);
+        if (error < 0)
+                shm_unref(connection);
+        else
+                *out = connection;
+        return error;
 }
 
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
                 struct client_sink *sink, struct connection **out, baton_code *code)
 {
-        (void)sink;
-        *code = BATON_UNAVAILABLE;
-        struct connection *connection = calloc(1, sizeof *connection);
-        if (!connection)
-                return error_set(-ENOMEM, "cannot connect: out of memory");
-        connection->fork_generation = fork_generation();
-        connection->options = *options;
-        atomic_init(&connection->references, 1);
-        pthread_mutex_init(&connection->control, NULL);
-        list_init(&connection->watch.link);
-        connection->link.socket = -1;
-        int error = control_path(address, &connection->path);
-        int socket = error < 0 ? error : control_connect(&connection->path, deadline_ns);
+        struct sockaddr_un path;
+        int error = control_path(address, &path);
+        int socket = error < 0 ? error : control_connect(&path, deadline_ns);
         if (socket < 0) {
                 *code = socket == -EACCES ? BATON_PERMISSION_DENIED : BATON_UNAVAILABLE;
-                error = socket;
-        } else {
-                error = establish(connection, fork_guard(socket), deadline_ns, code);
+                return socket;
         }
-        if (error < 0) {
-                shm_unref(connection);
-                return error;
-        }
-        *out = connection;
-        return 0;
+        return connection_make(&path, fork_guard(socket), options, deadline_ns, sink, out, code);
 }

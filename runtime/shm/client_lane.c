@@ -77,7 +77,7 @@ static void keep(struct connection *connection, struct lane_ends *ends, int *bel
 
 /* ---- opening ----------------------------------------------------------------------------------------------- */
 
-static int await_half(struct connection *connection, uint32_t number, uint64_t deadline_ns)
+static int read_half(struct connection *connection, uint32_t number, uint64_t deadline_ns)
 {
         for (;;) {
                 connection_drain(connection);
@@ -95,6 +95,21 @@ static int await_half(struct connection *connection, uint32_t number, uint64_t d
                 struct pollfd ready = { .fd = connection->link.socket, .events = POLLIN };
                 poll(&ready, 1, deadline_left_ms(deadline_ns, ATTACH_POLL_MS));
         }
+}
+
+/* Meanwhile the watching thread leaves the socket alone, or it would often be the one to take the answer off it. */
+static int await_half(struct connection *connection, uint32_t number, uint64_t deadline_ns)
+{
+        pthread_mutex_lock(&connection->control);
+        connection->n_openers++;
+        pthread_mutex_unlock(&connection->control);
+        int error = read_half(connection, number, deadline_ns);
+        pthread_mutex_lock(&connection->control);
+        bool last = --connection->n_openers == 0;
+        pthread_mutex_unlock(&connection->control);
+        if (last) /* what came since, it was told of and did not look at */
+                connection_drain(connection);
+        return error;
 }
 
 /* Sends the own half of the lane. */
@@ -128,7 +143,7 @@ static void take_back(struct connection *connection, struct lane_ends *ends)
         link_lane_deinit(ends);
 }
 
-int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell[2], uint64_t deadline_ns)
+static int open_lane(struct connection *connection, struct lane_ends *ends, int bell[2], uint64_t deadline_ns)
 {
         pthread_mutex_lock(&connection->control);
         int kept = take_kept(connection, ends, bell);
@@ -154,10 +169,23 @@ int connection_open_lane(struct connection *connection, struct lane_ends *ends, 
         return error;
 }
 
+int connection_open_lane(struct connection *connection, struct lane_ends *ends, int bell[2], uint64_t deadline_ns)
+{
+        int error = connection_lane_begins(connection);
+        if (error < 0)
+                return error;
+        error = open_lane(connection, ends, bell, deadline_ns);
+        if (error < 0)
+                connection_lane_ends(connection);
+        return error;
+}
+
 void connection_close_lane(struct connection *connection, struct lane_ends *ends)
 {
-        if (connection->fork_generation == fork_generation())
-                link_lane_deinit(ends);
+        if (connection->fork_generation != fork_generation())
+                return;
+        link_lane_deinit(ends);
+        connection_lane_ends(connection);
 }
 
 void connection_free_lanes(struct connection *connection)
@@ -193,9 +221,23 @@ int shm_lane_open(struct connection *connection, uint64_t deadline_ns, struct la
         return 0;
 }
 
+/* Whether the server, which lives, has yet to take requests: one-way ones, as the others wait for their replies. */
+bool lane_unread(const struct lane *lane)
+{
+        const struct connection *connection = lane->connection;
+        return connection->fork_generation == fork_generation() &&
+               !atomic_load_explicit(&connection->dead, memory_order_relaxed) &&
+               atomic_load_explicit(&lane->ends.peer->consumed, memory_order_relaxed) != lane->ends.out.tail;
+}
+
 void shm_lane_close(struct lane *lane)
 {
-        connection_close_lane(lane->connection, &lane->ends);
-        shm_unref(lane->connection);
-        free(lane);
+        struct connection *connection = lane->connection;
+        if (lane_unread(lane)) {
+                connection_linger(connection, lane);
+        } else {
+                connection_close_lane(connection, &lane->ends);
+                free(lane);
+        }
+        shm_unref(connection);
 }

@@ -37,7 +37,9 @@ void call_fail_send(struct client_call *call, int error)
 
 static void fail_gone(struct connection *connection, struct client_call *call, bool maybe_executed)
 {
-        error_set(-EPIPE, "the server at %s is gone; %s", connection->path.sun_path,
+        bool silent = atomic_load_explicit(&connection->dead, memory_order_acquire) == SILENT;
+        error_set(-EPIPE, "the server at %s %s; %s", connection->path.sun_path,
+                  silent ? "gives no sign of life: it hangs, or is stopped (see keepalive_ms)" : "is gone",
                   maybe_executed ? "it may have executed the call"
                                  : "it did not begin the call, which can be tried again");
         call_fail(call, BATON_UNAVAILABLE, maybe_executed);
@@ -46,7 +48,7 @@ static void fail_gone(struct connection *connection, struct client_call *call, b
 void call_fail_dead(struct connection *connection, struct client_call *call, bool taken)
 {
         /* A server that was given up, rather than gone, may take what is in the ring a moment later. */
-        bool killed = atomic_load_explicit(&connection->dead, memory_order_acquire) == KILLED;
+        bool killed = atomic_load_explicit(&connection->dead, memory_order_acquire) != HUNG_UP;
         fail_gone(connection, call, taken || killed);
 }
 

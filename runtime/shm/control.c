@@ -164,9 +164,11 @@ int control_listen(const struct sockaddr_un *path, int *lock_fd)
 
 void control_unlisten(const struct sockaddr_un *path, int socket_fd, int lock_fd)
 {
-        unlink(path->sun_path);
+        if (path)
+                unlink(path->sun_path);
         fork_close(socket_fd);
-        fork_close(lock_fd); /* the lock file stays: removing it would race with the next server's lock */
+        if (lock_fd >= 0)
+                fork_close(lock_fd); /* the lock file stays: removing it would race with the next server's lock */
 }
 
 /* ---- connecting ------------------------------------------------------------------------------------------- */
@@ -284,11 +286,15 @@ int control_receive(int socket_fd, struct control_message *message)
                 return -ECONNRESET;
         message->size = (size_t)size;
         static const size_t sizes[] = {
-                [SHM_HELLO] = sizeof(struct shm_hello),    [SHM_WELCOME] = sizeof(struct shm_hello),
-                [SHM_REFUSE] = sizeof(struct shm_refusal), [SHM_BELL] = sizeof(struct shm_bell),
-                [SHM_LANE] = sizeof(struct shm_new_lane),  [SHM_SEGMENT] = sizeof(struct shm_new_segment),
+                [SHM_HELLO] = sizeof(struct shm_hello),       [SHM_WELCOME] = sizeof(struct shm_hello),
+                [SHM_REFUSE] = sizeof(struct shm_refusal),    [SHM_BELL] = sizeof(struct shm_bell),
+                [SHM_LANE] = sizeof(struct shm_new_lane),     [SHM_SEGMENT] = sizeof(struct shm_new_segment),
+                [SHM_GOAWAY] = sizeof(struct shm_plain),      [SHM_PING] = sizeof(struct shm_plain),
+                [SHM_PONG] = sizeof(struct shm_plain),        [SHM_TAKEOVER] = sizeof(struct shm_takeover),
+                [SHM_HANDOVER] = sizeof(struct shm_takeover), [SHM_TAKEN] = sizeof(struct shm_plain),
         };
-        bool known = (size_t)size >= sizeof message->kind && message->kind >= SHM_HELLO && message->kind <= SHM_SEGMENT;
+        bool known =
+                (size_t)size >= sizeof message->kind && message->kind >= SHM_HELLO && message->kind <= SHM_KIND_LAST;
         /* Another version may greet in another size: its version number decides, so that the answer can name it. */
         bool fits = known && ((size_t)size == sizes[message->kind] ||
                               (message->kind <= SHM_WELCOME && size >= 16 && message->hello.version != SHM_VERSION));
@@ -309,6 +315,12 @@ int control_take(struct control_message *message, int index)
         int fd = message->fds[index];
         message->fds[index] = -1;
         return fd;
+}
+
+int control_send_plain(int socket_fd, uint32_t kind)
+{
+        struct shm_plain message = { .kind = kind };
+        return control_send(socket_fd, &message, sizeof message, NULL, 0);
 }
 
 void control_discard(struct control_message *message)

@@ -17,6 +17,7 @@ struct control_message {
                 struct shm_bell bell;
                 struct shm_new_lane lane;
                 struct shm_new_segment segment;
+                struct shm_takeover takeover;
         };
         size_t size;
         int fds[2];
@@ -30,7 +31,7 @@ int control_path(const char *address, struct sockaddr_un *path);
  * the socket or a negative errno with the reason set; -EADDRINUSE when a living server has it. */
 int control_listen(const struct sockaddr_un *path, int *lock_fd);
 
-/* Removes the socket file; closes both. */
+/* Removes the socket file, unless path is NULL; closes both, or the one where lock_fd is -1. */
 void control_unlisten(const struct sockaddr_un *path, int socket_fd, int lock_fd);
 
 /* A connected non-blocking socket, or a negative errno with the reason set. Waits while the backlog is full. */
@@ -41,6 +42,9 @@ baton_peer control_peer(int socket_fd);
 
 /* Sends one message. 0; -EAGAIN when the peer does not read; -EPIPE when it is gone; other negative errno. Never blocks. */
 int control_send(int socket_fd, const void *message, size_t size, const int *fds, int n_fds);
+
+/* The same for one that says no more than its kind. */
+int control_send_plain(int socket_fd, uint32_t kind);
 
 /* As control_send, but waits for room until the deadline. */
 int control_send_wait(int socket_fd, const void *message, size_t size, const int *fds, int n_fds, uint64_t deadline_ns);

@@ -13,6 +13,21 @@
 
 enum { ACCEPTS_AT_ONCE = 64, PAUSE_NS = 50000000 };
 
+/* ---- draining --------------------------------------------------------------------------------------------- */
+
+/* Tells all clients, and comes again for those that have no room for it now. */
+static void say_goodbye(struct listener *listener)
+{
+        bool all = true;
+        pthread_mutex_lock(&listener->lock);
+        listener->draining = true;
+        for (struct list *at = listener->connections.next; at != &listener->connections; at = at->next)
+                all = server_connection_goaway(container_of(at, struct server_connection, link)) && all;
+        pthread_mutex_unlock(&listener->lock);
+        if (!all)
+                loop_timer_set(listener->loop, &listener->resume, clock_now_ns() + PAUSE_NS);
+}
+
 /* ---- accepting -------------------------------------------------------------------------------------------- */
 
 static void admit(struct listener *listener, int socket)
@@ -36,12 +51,11 @@ static void admit(struct listener *listener, int socket)
                 close(socket);
 }
 
-static int on_accept(struct loop_source *source, uint32_t events)
+/* Whether more may wait. */
+static bool accept_some(struct listener *listener)
 {
-        (void)events;
-        struct listener *listener = container_of(source, struct listener, source);
         for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-                int socket = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                int socket = accept4(listener->source.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
                 if (socket >= 0) {
                         admit(listener, socket);
                         continue;
@@ -52,18 +66,27 @@ static int on_accept(struct loop_source *source, uint32_t events)
                         /* Out of fds or memory: the socket stays readable, so it is left alone for a while. */
                         log_line(BATON_LOG_ERROR, "%s: cannot accept a connection: %s; see ulimit -n",
                                  listener->path.sun_path, strerror(errno));
-                        loop_source_remove(listener->loop, source);
+                        loop_source_remove(listener->loop, &listener->source);
                         loop_timer_set(listener->loop, &listener->resume, clock_now_ns() + PAUSE_NS);
                 }
-                return 0;
+                return false;
         }
+        return true;
+}
+
+static int on_accept(struct loop_source *source, uint32_t events)
+{
+        (void)events;
+        accept_some(container_of(source, struct listener, source));
         return 0;
 }
 
 static void on_resume(struct loop_timer *timer)
 {
         struct listener *listener = container_of(timer, struct listener, resume);
-        if (loop_source_add(listener->loop, &listener->source, EPOLLIN) < 0)
+        if (listener->source.fd < 0)
+                say_goodbye(listener);
+        else if (loop_source_add(listener->loop, &listener->source, EPOLLIN) < 0)
                 loop_timer_set(listener->loop, timer, clock_now_ns() + PAUSE_NS);
 }
 
@@ -95,13 +118,35 @@ static int start(struct listener *listener, const char *address)
         listener->source.fd = control_listen(&listener->path, &listener->lock_fd);
         if (listener->source.fd < 0)
                 return listener->source.fd;
+        listener->owns_file = true;
         return loop_source_add(listener->loop, &listener->source, EPOLLIN);
+}
+
+static void stop_listening(struct listener *listener)
+{
+        control_unlisten(listener->owns_file ? &listener->path : NULL, listener->source.fd, listener->lock_fd);
+        listener->source.fd = listener->lock_fd = -1;
+}
+
+void shm_drain(struct listener *listener)
+{
+        if (listener->source.fd >= 0) {
+                if (listener->owns_file)
+                        unlink(listener->path.sun_path);
+                /* Those who wait are let in, and told at once. */
+                while (accept_some(listener))
+                        ;
+                loop_source_remove(listener->loop, &listener->source);
+                loop_timer_set(listener->loop, &listener->resume, 0);
+                stop_listening(listener);
+        }
+        say_goodbye(listener);
 }
 
 static void free_listener(struct listener *listener)
 {
         if (listener->source.fd >= 0)
-                control_unlisten(&listener->path, listener->source.fd, listener->lock_fd);
+                stop_listening(listener);
         if (listener->methods_fd >= 0)
                 close(listener->methods_fd);
         pthread_mutex_destroy(&listener->lock);
@@ -133,7 +178,8 @@ int shm_listen(const char *address, const struct server_config *config, struct s
 
 void shm_unlisten(struct listener *listener)
 {
-        loop_source_remove(listener->loop, &listener->source);
+        if (listener->source.fd >= 0)
+                loop_source_remove(listener->loop, &listener->source);
         loop_timer_set(listener->loop, &listener->resume, 0);
         while (!list_empty(&listener->connections))
                 server_connection_close(container_of(listener->connections.next, struct server_connection, link), NULL);

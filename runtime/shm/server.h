@@ -18,8 +18,10 @@ struct listener {
         struct sockaddr_un path;
         int lock_fd;
         int methods_fd; /* the method table, sealed */
+        bool owns_file; /* and removes it at the end */
         pthread_mutex_t lock;
-        struct list connections;
+        struct list connections; /* under the lock, as are the next */
+        bool draining;
 };
 
 /* A reply that waits for room in the ring. */
@@ -57,7 +59,8 @@ struct server_connection {
         baton_peer peer;
         size_t max_message_bytes;
         atomic_bool closed;
-        bool established;
+        bool established; /* changes under the listener's lock, as does the next */
+        bool told_goaway;
         atomic_uint n_calls;
         struct turn turn; /* of its calls, with core */
         struct server_lane *lanes[SHM_LANES];
@@ -90,6 +93,9 @@ void server_connection_unref(struct server_connection *connection);
 
 /* Takes in what waits on the control socket. Negative when the connection must end. The loop's thread. */
 int server_connection_drain(struct server_connection *connection);
+
+/* Tells an established connection's client that the server drains. False: it has no room for that now. The listener's lock is held. */
+bool server_connection_goaway(struct server_connection *connection);
 
 /* Sends a refusal; the caller closes. */
 void server_refuse(int socket, baton_code code, const char *text);

@@ -116,6 +116,23 @@ static int send_welcome(struct server_connection *connection, int base_fd)
         return error == -EPIPE ? -ECONNRESET : error;
 }
 
+bool server_connection_goaway(struct server_connection *connection)
+{
+        if (connection->established && !connection->told_goaway)
+                connection->told_goaway = control_send_plain(connection->shared.socket, SHM_GOAWAY) != -EAGAIN;
+        return connection->told_goaway || !connection->established;
+}
+
+/* A client that came while the listener began to drain is told too. */
+static void begin_serving(struct server_connection *connection)
+{
+        pthread_mutex_lock(&connection->listener->lock);
+        connection->established = true;
+        if (connection->listener->draining)
+                server_connection_goaway(connection);
+        pthread_mutex_unlock(&connection->listener->lock);
+}
+
 static int establish(struct server_connection *connection, struct control_message *message)
 {
         int error = check_hello(connection, message);
@@ -140,7 +157,7 @@ static int establish(struct server_connection *connection, struct control_messag
         close(base_fd);
         if (error < 0)
                 return error;
-        connection->established = true;
+        begin_serving(connection);
         loop_timer_set(connection->loop, &connection->handshake, 0);
         server_lane_start(lane);
         return 0;
@@ -204,6 +221,9 @@ static int handle(struct server_connection *connection, struct control_message *
                 return open_lane(connection, message);
         case SHM_SEGMENT:
                 return link_segment(&connection->shared, message);
+        case SHM_PING:
+                control_send_plain(connection->shared.socket, SHM_PONG); /* no room: the client does not read */
+                return 0;
         default:
                 return -EPROTO;
         }
