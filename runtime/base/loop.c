@@ -6,6 +6,7 @@
 #include "base/spin.h"
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ enum {
 
 struct baton_loop {
         int epoll_fd;
-        struct loop_source wakeup; /* an eventfd: posted tasks, stop */
+        struct loop_source wakeup; /* an eventfd: ends the sleep */
         struct loop_source alarm;  /* a timerfd, for the earliest timer */
         uint64_t fork_generation;
         struct spin spin;
@@ -42,7 +43,11 @@ struct baton_loop {
         uint32_t rounds;
         struct epoll_event batch[BATCH];
         int n_batch;
+        /* Who sets one of the first two then looks at `asleep`, and rings; the loop sets `asleep` before it sleeps, and then
+         * looks at those (Dekker). All of that is sequentially consistent, so that one of the two sees the other. */
         atomic_bool stop;
+        atomic_bool pending;  /* something may stand in `posted` */
+        atomic_bool asleep;   /* somebody waits for the fd, or will, and nobody has rung since */
         pthread_mutex_t lock; /* posted */
         struct list posted;
 };
@@ -73,6 +78,8 @@ void loop_source_remove(baton_loop *loop, struct loop_source *source)
                         loop->batch[i].data.ptr = NULL;
 }
 
+/* ---- being woken ------------------------------------------------------------------------------------------ */
+
 static void ring(baton_loop *loop)
 {
         int saved = errno; /* baton_loop_stop runs in signal handlers */
@@ -80,6 +87,28 @@ static void ring(baton_loop *loop)
         ssize_t ignored = write(loop->wakeup.fd, &one, sizeof one); /* full means that it is readable already */
         (void)ignored;
         errno = saved;
+}
+
+/* After `stop` or `pending` was set: a loop that is awake sees that by itself. The first of several rings. */
+static void wake_up(baton_loop *loop)
+{
+        if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false))
+                ring(loop);
+}
+
+/* From now on the loop is woken. What was set before has to be looked at after this. */
+static void fall_asleep(baton_loop *loop)
+{
+        atomic_store(&loop->asleep, true);
+}
+
+static int wakeup_ready(struct loop_source *source, uint32_t events)
+{
+        (void)events;
+        uint64_t count;
+        ssize_t ignored = read(source->fd, &count, sizeof count);
+        (void)ignored;
+        return 0; /* whoever looks at the sources runs what was posted */
 }
 
 /* ---- timers ----------------------------------------------------------------------------------------------- */
@@ -135,7 +164,8 @@ void loop_post(baton_loop *loop, struct loop_task *task)
         pthread_mutex_lock(&loop->lock);
         list_append(&loop->posted, &task->link);
         pthread_mutex_unlock(&loop->lock);
-        ring(loop);
+        atomic_store(&loop->pending, true);
+        wake_up(loop);
 }
 
 void loop_unpost(baton_loop *loop, struct loop_task *task)
@@ -158,15 +188,14 @@ static struct loop_task *next_task(baton_loop *loop, struct list *end)
         return task;
 }
 
-/* Runs what was posted before: a task that posts itself again has its turn after the other sources. */
-static int wakeup_ready(struct loop_source *source, uint32_t events)
+/* Runs what was posted before: a task that posts itself again has its turn after the others. */
+static int run_posted(baton_loop *loop)
 {
-        (void)events;
-        baton_loop *loop = container_of(source, baton_loop, wakeup);
-        struct loop_task mark = { 0 };
-        uint64_t count;
-        if (read(source->fd, &count, sizeof count) < 0)
+        if (!atomic_load_explicit(&loop->pending, memory_order_relaxed)) /* the lock orders what was posted */
                 return 0;
+        struct loop_task mark = { 0 };
+        /* Whoever posts what is not seen below takes the lock later, and sets it again. */
+        atomic_store_explicit(&loop->pending, false, memory_order_relaxed);
         pthread_mutex_lock(&loop->lock);
         list_append(&loop->posted, &mark.link);
         pthread_mutex_unlock(&loop->lock);
@@ -249,8 +278,14 @@ static bool park(baton_loop *loop, uint64_t quiet_since)
 static int handle_sources(baton_loop *loop, int timeout_ms)
 {
         set_alarm(loop);
+        if (timeout_ms) {
+                fall_asleep(loop);
+                if (atomic_load(&loop->pending) || atomic_load(&loop->stop))
+                        timeout_ms = 0;
+        }
         int handled = 0;
         loop->n_batch = epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
+        atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
         for (int i = 0; i < loop->n_batch; i++) {
                 struct loop_source *source = loop->batch[i].data.ptr;
                 if (source)
@@ -258,6 +293,7 @@ static int handle_sources(baton_loop *loop, int timeout_ms)
         }
         loop->n_batch = 0;
         loop->sources_ns = clock_now_ns();
+        handled += run_posted(loop);
         return handled + run_timers(loop, loop->sources_ns);
 }
 
@@ -280,7 +316,7 @@ static int keep_house(baton_loop *loop, uint64_t now)
 static int spin_once(baton_loop *loop, struct spin_wait *wait, uint64_t end_ns)
 {
         for (;;) {
-                int handled = poll_active(loop);
+                int handled = poll_active(loop) + run_posted(loop);
                 /* A round can take long where handlers do, so that rounds alone do not tell the time. */
                 bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0 ||
                             (handled && clock_coarse_ns() > loop->sources_ns + SOURCES_EVERY_NS);
@@ -354,8 +390,9 @@ int baton_loop_dispatch(baton_loop *loop)
         current = loop;
         int handled = handle_sources(loop, 0);
         for (int round = 0, n = 1; n && round < DISPATCH_ROUNDS; round++)
-                handled += n = poll_active(loop);
-        if (park(loop, UINT64_MAX) || !list_empty(&loop->active))
+                handled += n = poll_active(loop) + run_posted(loop);
+        fall_asleep(loop);
+        if (park(loop, UINT64_MAX) || !list_empty(&loop->active) || atomic_load(&loop->pending))
                 ring(loop); /* more has come: the fd stays readable */
         set_alarm(loop);
         current = outer;
@@ -380,8 +417,8 @@ void baton_loop_stop(baton_loop *loop)
 {
         if (!loop)
                 return;
-        atomic_store_explicit(&loop->stop, true, memory_order_relaxed);
-        ring(loop);
+        atomic_store(&loop->stop, true);
+        wake_up(loop);
 }
 
 void loop_clear_stop(baton_loop *loop)
@@ -392,6 +429,12 @@ void loop_clear_stop(baton_loop *loop)
 int baton_loop_fd(const baton_loop *loop)
 {
         return loop ? loop->epoll_fd : error_set(-EINVAL, "the loop is NULL; did baton_loop_new fail?");
+}
+
+short baton_loop_events(const baton_loop *loop)
+{
+        (void)loop; /* epoll sets, timers and all, are only ever readable */
+        return POLLIN;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
@@ -421,6 +464,7 @@ baton_loop *loop_new(uint64_t spin_ns)
         list_init(&loop->active);
         list_init(&loop->parked);
         list_init(&loop->posted);
+        atomic_init(&loop->asleep, true);
         pthread_mutex_init(&loop->lock, NULL);
         spin_init(&loop->spin, spin_ns, PATIENCE_NS);
         if (open_fds(loop) < 0) {

@@ -24,7 +24,7 @@ baton_loop *baton_loop_new(void);
 void baton_loop_free(baton_loop *loop);
 
 /* The fd that becomes readable (EPOLLIN) when baton_loop_dispatch has work. It belongs to the loop: poll it,
- * never read or close it. */
+ * never read or close it. Tells of the next event after a dispatch: after run or wait, dispatch once before polling it. */
 int baton_loop_fd(const baton_loop *loop);
 
 /* The events to poll that fd for: POLLIN, which is EPOLLIN too. */

@@ -280,8 +280,11 @@ static void posts_itself(void **state)
         open_source(&source);
         atomic_store(&n_run, 0);
         loop_post(loop, &task.task);
-        for (int i = 0; i < 5; i++)
+        struct pollfd readable = { .fd = baton_loop_fd(loop), .events = baton_loop_events(loop) };
+        for (int i = 0; i < 5; i++) {
+                assert_int_equal(poll(&readable, 1, 0), 1);
                 assert_true(baton_loop_dispatch(loop) >= 1); /* comes back */
+        }
         assert_int_equal(write(source.other, "x", 1), 1);
         for (int i = 0; i < 5; i++)
                 baton_loop_dispatch(loop);

@@ -223,12 +223,89 @@ static void idle_costs_nothing(void **state)
         }
 }
 
+/* ---- tasks, as a loop that polls sees them ---------------------------------------------------------------- */
+
+static struct loop_task noticed;
+static int n_posted, n_noticed;
+
+static void on_noticed(struct loop_task *task)
+{
+        (void)task;
+        n_noticed++;
+}
+
+static int poll_and_post(struct loop_poller *base)
+{
+        (void)base;
+        struct pollfd readable = { .fd = baton_loop_fd(loop), .events = baton_loop_events(loop) };
+        assert_int_equal(n_noticed, n_posted); /* what was posted in the last round was run in it */
+        if (n_posted == 1000) {
+                baton_loop_stop(loop);
+                return 1;
+        }
+        n_posted++;
+        loop_post(loop, &noticed);
+        assert_int_equal(poll(&readable, 1, 0), 0); /* and without a system call */
+        return n_posted % 2;
+}
+
+static void sees_tasks_in_each_round(void **state)
+{
+        (void)state;
+        struct poller poller;
+        noticed = (struct loop_task){ .run = on_noticed };
+        n_posted = n_noticed = 0;
+        assert_int_equal(baton_loop_wait(loop, 1), 0); /* it has slept, and is awake now */
+        add_poller(&poller);
+        poller.poller.poll = poll_and_post;
+        assert_int_equal(baton_loop_run(loop), 0);
+        assert_int_equal(n_noticed, 1000);
+}
+
+static bool stops_too;
+
+/* The last moment before the loop sleeps. */
+static bool arm_and_post(struct loop_poller *base)
+{
+        if (n_posted++ == 0)
+                loop_post(loop, &noticed);
+        if (stops_too)
+                baton_loop_stop(loop);
+        return on_arm(base);
+}
+
+static void sees_what_comes_before_it_sleeps(void **state)
+{
+        (void)state;
+        struct poller poller;
+        noticed = (struct loop_task){ .run = on_noticed };
+        for (int i = 0; i < 3; i++) {
+                n_posted = n_noticed = 0;
+                stops_too = i == 2;
+                add_poller(&poller);
+                poller.poller.arm = arm_and_post;
+                assert_int_equal(i < 2 ? baton_loop_wait(loop, -1) : baton_loop_run(loop), i < 2);
+                loop_poller_remove(loop, &poller.poller);
+        }
+        stops_too = true;
+        n_posted = 1; /* no task, so that nothing is to be handled */
+        add_poller(&poller);
+        poller.poller.arm = arm_and_post;
+        assert_int_equal(baton_loop_run(loop), 0);
+        loop_poller_remove(loop, &poller.poller);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(park_and_wake), TEST(arrives_while_armed), TEST(poller_removes_poller),
-                TEST(busy_poller),   TEST(idle_costs_nothing),
+                TEST(park_and_wake),
+                TEST(arrives_while_armed),
+                TEST(poller_removes_poller),
+                TEST(busy_poller),
+                TEST(idle_costs_nothing),
+                TEST(sees_tasks_in_each_round),
+                TEST(sees_what_comes_before_it_sleeps),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
