@@ -46,20 +46,53 @@ const baton_type streams__item__type = {
         .decode = decode__streams__item,
 };
 
+/* ---- streams.Sum */
+
+static int encode__streams__sum(baton_graph_writer *writer, const ProtobufCMessage *base)
+{
+        const Streams__Sum *message = (const Streams__Sum *)base;
+        Streams__Sum *image = baton_graph_put_image(writer, sizeof *message);
+
+        if (!image)
+                return -EMSGSIZE;
+        image->n = message->n;
+        return 0;
+}
+
+static int decode__streams__sum(baton_graph_reader *reader, ProtobufCMessage *base)
+{
+        return baton_graph_get_image(reader, base, sizeof(Streams__Sum), &streams__sum__descriptor);
+}
+
+const baton_type streams__sum__type = {
+        .descriptor = &streams__sum__descriptor,
+        .encode = encode__streams__sum,
+        .decode = decode__streams__sum,
+};
+
 /* ---- the file, for reflection */
 
 static const uint8_t descriptor__idl_streams__file[] = {
         10, 13, 115, 116, 114, 101, 97, 109, 115, 46, 112, 114, 111, 116, 111, 18, 7, 115, 116, 114, 101, 97, 109, 115,
         34, 26, 10, 4, 73, 116, 101, 109, 18, 18, 10, 4, 100, 97, 116, 97, 24, 1, 32, 1, 40, 12, 82, 4,
-        100, 97, 116, 97, 50, 127, 10, 5, 77, 105, 120, 101, 100, 18, 40, 10, 6, 85, 112, 108, 111, 97, 100, 18,
-        13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 13, 46, 115, 116, 114, 101, 97, 109, 115,
-        46, 73, 116, 101, 109, 40, 1, 18, 35, 10, 3, 71, 101, 116, 18, 13, 46, 115, 116, 114, 101, 97, 109, 115,
-        46, 73, 116, 101, 109, 26, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 18, 39, 10, 5,
-        87, 97, 116, 99, 104, 18, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 13, 46, 115,
-        116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 48, 1, 50, 60, 10, 11, 83, 116, 114, 101, 97, 109, 115,
-        79, 110, 108, 121, 18, 45, 10, 4, 67, 104, 97, 116, 18, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73,
-        116, 101, 109, 26, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 34, 3, 144, 2, 2, 40,
-        1, 48, 1, 50, 9, 10, 7, 78, 111, 116, 104, 105, 110, 103, 98, 6, 112, 114, 111, 116, 111, 51,
+        100, 97, 116, 97, 34, 19, 10, 3, 83, 117, 109, 18, 12, 10, 1, 110, 24, 1, 32, 1, 40, 4, 82, 1,
+        110, 50, 176, 2, 10, 5, 77, 105, 120, 101, 100, 18, 39, 10, 6, 85, 112, 108, 111, 97, 100, 18, 13, 46,
+        115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 12, 46, 115, 116, 114, 101, 97, 109, 115, 46, 83,
+        117, 109, 40, 1, 18, 39, 10, 3, 71, 101, 116, 18, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116,
+        101, 109, 26, 12, 46, 115, 116, 114, 101, 97, 109, 115, 46, 83, 117, 109, 34, 3, 136, 2, 1, 18, 43, 10,
+        5, 87, 97, 116, 99, 104, 18, 12, 46, 115, 116, 114, 101, 97, 109, 115, 46, 83, 117, 109, 26, 13, 46, 115,
+        116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 34, 3, 136, 2, 1, 48, 1, 18, 39, 10, 4, 84, 97,
+        108, 107, 18, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 12, 46, 115, 116, 114, 101,
+        97, 109, 115, 46, 83, 117, 109, 40, 1, 48, 1, 18, 41, 10, 3, 79, 108, 100, 18, 13, 46, 115, 116, 114,
+        101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 12, 46, 115, 116, 114, 101, 97, 109, 115, 46, 83, 117, 109, 34,
+        3, 136, 2, 1, 40, 1, 18, 42, 10, 6, 83, 119, 105, 116, 99, 104, 18, 13, 46, 115, 116, 114, 101, 97,
+        109, 115, 46, 73, 116, 101, 109, 26, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 40, 1,
+        48, 1, 18, 40, 10, 8, 82, 101, 103, 105, 115, 116, 101, 114, 18, 12, 46, 115, 116, 114, 101, 97, 109, 115,
+        46, 83, 117, 109, 26, 12, 46, 115, 116, 114, 101, 97, 109, 115, 46, 83, 117, 109, 48, 1, 50, 60, 10, 11,
+        83, 116, 114, 101, 97, 109, 115, 79, 110, 108, 121, 18, 45, 10, 4, 67, 104, 97, 116, 18, 13, 46, 115, 116,
+        114, 101, 97, 109, 115, 46, 73, 116, 101, 109, 26, 13, 46, 115, 116, 114, 101, 97, 109, 115, 46, 73, 116, 101,
+        109, 34, 3, 144, 2, 2, 40, 1, 48, 1, 50, 9, 10, 7, 78, 111, 116, 104, 105, 110, 103, 98, 6, 112,
+        114, 111, 116, 111, 51,
 };
 
 const baton_file idl_streams__file = {
@@ -98,7 +131,7 @@ static void complete__mixed_get(baton_callback callback, const baton_status *sta
 {
         mixed_get_done done = (mixed_get_done)callback;
 
-        done(status, (const Streams__Item *)reply, context);
+        done(status, (const Streams__Sum *)reply, context);
 }
 
 static bool dispatch__mixed_watch(const void *handlers, void *context, baton_call *call,
@@ -108,7 +141,54 @@ static bool dispatch__mixed_watch(const void *handlers, void *context, baton_cal
 
         if (!table->watch)
                 return false;
-        table->watch(call, (const Streams__Item *)request, context);
+        table->watch(call, (const Streams__Sum *)request, context);
+        return true;
+}
+
+static bool dispatch__mixed_talk(const void *handlers, void *context, baton_call *call,
+                                 const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        (void)request;
+        if (!table->talk)
+                return false;
+        table->talk(call, context);
+        return true;
+}
+
+static bool dispatch__mixed_old(const void *handlers, void *context, baton_call *call,
+                                const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        (void)request;
+        if (!table->old)
+                return false;
+        table->old(call, context);
+        return true;
+}
+
+static bool dispatch__mixed_switch(const void *handlers, void *context, baton_call *call,
+                                   const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        (void)request;
+        if (!table->switch_)
+                return false;
+        table->switch_(call, context);
+        return true;
+}
+
+static bool dispatch__mixed_register_method(const void *handlers, void *context, baton_call *call,
+                                            const ProtobufCMessage *request)
+{
+        const mixed_handlers *table = handlers;
+
+        if (!table->register_)
+                return false;
+        table->register_(call, (const Streams__Sum *)request, context);
         return true;
 }
 
@@ -117,29 +197,57 @@ static const baton_method methods__mixed[] = {
                 .path = "/streams.Mixed/Upload",
                 .flags = BATON_CLIENT_STREAMING,
                 .input = &streams__item__type,
-                .output = &streams__item__type,
+                .output = &streams__sum__type,
                 .dispatch = dispatch__mixed_upload,
         },
         {
                 .path = "/streams.Mixed/Get",
-                .flags = 0,
+                .flags = BATON_DEPRECATED,
                 .input = &streams__item__type,
-                .output = &streams__item__type,
+                .output = &streams__sum__type,
                 .dispatch = dispatch__mixed_get,
                 .complete = complete__mixed_get,
         },
         {
                 .path = "/streams.Mixed/Watch",
-                .flags = BATON_SERVER_STREAMING,
-                .input = &streams__item__type,
+                .flags = BATON_SERVER_STREAMING | BATON_DEPRECATED,
+                .input = &streams__sum__type,
                 .output = &streams__item__type,
                 .dispatch = dispatch__mixed_watch,
+        },
+        {
+                .path = "/streams.Mixed/Talk",
+                .flags = BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING,
+                .input = &streams__item__type,
+                .output = &streams__sum__type,
+                .dispatch = dispatch__mixed_talk,
+        },
+        {
+                .path = "/streams.Mixed/Old",
+                .flags = BATON_CLIENT_STREAMING | BATON_DEPRECATED,
+                .input = &streams__item__type,
+                .output = &streams__sum__type,
+                .dispatch = dispatch__mixed_old,
+        },
+        {
+                .path = "/streams.Mixed/Switch",
+                .flags = BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING,
+                .input = &streams__item__type,
+                .output = &streams__item__type,
+                .dispatch = dispatch__mixed_switch,
+        },
+        {
+                .path = "/streams.Mixed/Register",
+                .flags = BATON_SERVER_STREAMING,
+                .input = &streams__sum__type,
+                .output = &streams__sum__type,
+                .dispatch = dispatch__mixed_register_method,
         },
 };
 
 const baton_service mixed_service = {
         .name = "streams.Mixed",
-        .n_methods = 3,
+        .n_methods = 7,
         .methods = methods__mixed,
         .file = &idl_streams__file,
 };
@@ -170,13 +278,13 @@ int mixed_upload_writes_done(baton_stream *stream)
         return baton_stream_writes_done(stream);
 }
 
-baton_status mixed_upload_finish(baton_stream *stream, const Streams__Item **reply)
+baton_status mixed_upload_finish(baton_stream *stream, const Streams__Sum **reply)
 {
         const ProtobufCMessage *message = NULL;
         baton_status status = baton_stream_finish(stream, reply ? &message : NULL);
 
         if (reply)
-                *reply = (const Streams__Item *)message;
+                *reply = (const Streams__Sum *)message;
         return status;
 }
 
@@ -190,17 +298,17 @@ int mixed_upload_recv(baton_call *call, const Streams__Item **message)
         return r;
 }
 
-Streams__Item *mixed_upload_new_reply(baton_call *call)
+Streams__Sum *mixed_upload_new_reply(baton_call *call)
 {
-        return (Streams__Item *)baton_call_new_reply(call);
+        return (Streams__Sum *)baton_call_new_reply(call);
 }
 
-int mixed_upload_reply(baton_call *call, const Streams__Item *reply)
+int mixed_upload_reply(baton_call *call, const Streams__Sum *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
-baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Item **reply,
+baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Sum **reply,
                        const baton_call_options *options)
 {
         const ProtobufCMessage *message = NULL;
@@ -208,7 +316,7 @@ baton_status mixed_get(baton_channel *channel, const Streams__Item *request, con
                                           reply ? &message : NULL, options);
 
         if (reply)
-                *reply = (const Streams__Item *)message;
+                *reply = (const Streams__Sum *)message;
         return status;
 }
 
@@ -224,23 +332,23 @@ int mixed_get_oneway(baton_channel *channel, const Streams__Item *request, const
         return baton_oneway(channel, &methods__mixed[1], (const ProtobufCMessage *)request, options);
 }
 
-Streams__Item *mixed_get_new_reply(baton_call *call)
+Streams__Sum *mixed_get_new_reply(baton_call *call)
 {
-        return (Streams__Item *)baton_call_new_reply(call);
+        return (Streams__Sum *)baton_call_new_reply(call);
 }
 
-int mixed_get_reply(baton_call *call, const Streams__Item *reply)
+int mixed_get_reply(baton_call *call, const Streams__Sum *reply)
 {
         return baton_call_reply(call, (const ProtobufCMessage *)reply);
 }
 
-baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Item *request, const baton_call_options *options)
+baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Sum *request, const baton_call_options *options)
 {
         return baton_stream_open(channel, NULL, &methods__mixed[2], (const ProtobufCMessage *)request, options, NULL,
                                  NULL);
 }
 
-baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
+baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Sum *request,
                                      const baton_call_options *options, baton_stream_ready ready, void *context)
 {
         return baton_stream_open(channel, loop, &methods__mixed[2], (const ProtobufCMessage *)request, options, ready,
@@ -268,6 +376,209 @@ int mixed_watch_send(baton_call *call, const Streams__Item *message)
 }
 
 int mixed_watch_end(baton_call *call)
+{
+        return baton_call_end(call);
+}
+
+baton_stream *mixed_talk_open(baton_channel *channel, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[3], NULL, options, NULL, NULL);
+}
+
+baton_stream *mixed_talk_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                    baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[3], NULL, options, ready, context);
+}
+
+int mixed_talk_write(baton_stream *stream, const Streams__Item *message)
+{
+        return baton_stream_write(stream, (const ProtobufCMessage *)message);
+}
+
+int mixed_talk_writes_done(baton_stream *stream)
+{
+        return baton_stream_writes_done(stream);
+}
+
+int mixed_talk_read(baton_stream *stream, const Streams__Sum **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_stream_read(stream, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Sum *)next;
+        return r;
+}
+
+baton_status mixed_talk_finish(baton_stream *stream)
+{
+        return baton_stream_finish(stream, NULL);
+}
+
+int mixed_talk_recv(baton_call *call, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_call_recv(call, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+int mixed_talk_send(baton_call *call, const Streams__Sum *message)
+{
+        return baton_call_send(call, (const ProtobufCMessage *)message);
+}
+
+int mixed_talk_end(baton_call *call)
+{
+        return baton_call_end(call);
+}
+
+baton_stream *mixed_old_open(baton_channel *channel, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[4], NULL, options, NULL, NULL);
+}
+
+baton_stream *mixed_old_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                   baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[4], NULL, options, ready, context);
+}
+
+int mixed_old_write(baton_stream *stream, const Streams__Item *message)
+{
+        return baton_stream_write(stream, (const ProtobufCMessage *)message);
+}
+
+int mixed_old_writes_done(baton_stream *stream)
+{
+        return baton_stream_writes_done(stream);
+}
+
+baton_status mixed_old_finish(baton_stream *stream, const Streams__Sum **reply)
+{
+        const ProtobufCMessage *message = NULL;
+        baton_status status = baton_stream_finish(stream, reply ? &message : NULL);
+
+        if (reply)
+                *reply = (const Streams__Sum *)message;
+        return status;
+}
+
+int mixed_old_recv(baton_call *call, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_call_recv(call, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+Streams__Sum *mixed_old_new_reply(baton_call *call)
+{
+        return (Streams__Sum *)baton_call_new_reply(call);
+}
+
+int mixed_old_reply(baton_call *call, const Streams__Sum *reply)
+{
+        return baton_call_reply(call, (const ProtobufCMessage *)reply);
+}
+
+baton_stream *mixed_switch_open(baton_channel *channel, const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[5], NULL, options, NULL, NULL);
+}
+
+baton_stream *mixed_switch_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                      baton_stream_ready ready, void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[5], NULL, options, ready, context);
+}
+
+int mixed_switch_write(baton_stream *stream, const Streams__Item *message)
+{
+        return baton_stream_write(stream, (const ProtobufCMessage *)message);
+}
+
+int mixed_switch_writes_done(baton_stream *stream)
+{
+        return baton_stream_writes_done(stream);
+}
+
+int mixed_switch_read(baton_stream *stream, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_stream_read(stream, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+baton_status mixed_switch_finish(baton_stream *stream)
+{
+        return baton_stream_finish(stream, NULL);
+}
+
+int mixed_switch_recv(baton_call *call, const Streams__Item **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_call_recv(call, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Item *)next;
+        return r;
+}
+
+int mixed_switch_send(baton_call *call, const Streams__Item *message)
+{
+        return baton_call_send(call, (const ProtobufCMessage *)message);
+}
+
+int mixed_switch_end(baton_call *call)
+{
+        return baton_call_end(call);
+}
+
+baton_stream *mixed_register_method_open(baton_channel *channel, const Streams__Sum *request,
+                                         const baton_call_options *options)
+{
+        return baton_stream_open(channel, NULL, &methods__mixed[6], (const ProtobufCMessage *)request, options, NULL,
+                                 NULL);
+}
+
+baton_stream *mixed_register_method_open_async(baton_channel *channel, baton_loop *loop, const Streams__Sum *request,
+                                               const baton_call_options *options, baton_stream_ready ready,
+                                               void *context)
+{
+        return baton_stream_open(channel, loop, &methods__mixed[6], (const ProtobufCMessage *)request, options, ready,
+                                 context);
+}
+
+int mixed_register_method_read(baton_stream *stream, const Streams__Sum **message)
+{
+        const ProtobufCMessage *next = NULL;
+        int r = baton_stream_read(stream, message ? &next : NULL);
+
+        if (message)
+                *message = (const Streams__Sum *)next;
+        return r;
+}
+
+baton_status mixed_register_method_finish(baton_stream *stream)
+{
+        return baton_stream_finish(stream, NULL);
+}
+
+int mixed_register_method_send(baton_call *call, const Streams__Sum *message)
+{
+        return baton_call_send(call, (const ProtobufCMessage *)message);
+}
+
+int mixed_register_method_end(baton_call *call)
 {
         return baton_call_end(call);
 }

@@ -11,7 +11,11 @@ extern "C" {
 
 /* ==== service streams.Mixed ==== */
 
-/* The service's tables, for bindings and proxies: see baton/service.h. */
+/*
+ * All four kinds.
+ *
+ * The service's tables, for bindings and proxies: see baton/service.h.
+ */
 extern const baton_service mixed_service;
 
 /* The server's side: one handler per method. A slot left NULL answers UNIMPLEMENTED. context is what the table was
@@ -19,15 +23,37 @@ extern const baton_service mixed_service;
  * by whoever retains it. The request lives as long as the call. See baton/call.h. */
 typedef struct mixed_handlers {
         /*
-         * Sends many.
+         * Takes many, says how many.
+         *
+         * INVALID_ARGUMENT for an empty one.
          *
          * Receives with mixed_upload_recv, then answers with mixed_upload_reply.
          */
         void (*upload)(baton_call *call, void *context);
-        /* Answers with mixed_get_reply. */
+        /*
+         * Takes one.
+         *
+         * Deprecated. Answers with mixed_get_reply.
+         */
         void (*get)(baton_call *call, const Streams__Item *request, void *context);
-        /* Sends with mixed_watch_send, ends with mixed_watch_end. */
-        void (*watch)(baton_call *call, const Streams__Item *request, void *context);
+        /*
+         * Sends many.
+         *
+         * Deprecated. Sends with mixed_watch_send, ends with mixed_watch_end.
+         */
+        void (*watch)(baton_call *call, const Streams__Sum *request, void *context);
+        /*
+         * Echoes.
+         *
+         * Receives with mixed_talk_recv, sends with mixed_talk_send, ends with mixed_talk_end.
+         */
+        void (*talk)(baton_call *call, void *context);
+        /* Deprecated. Receives with mixed_old_recv, then answers with mixed_old_reply. */
+        void (*old)(baton_call *call, void *context);
+        /* Receives with mixed_switch_recv, sends with mixed_switch_send, ends with mixed_switch_end. */
+        void (*switch_)(baton_call *call, void *context);
+        /* Sends with mixed_register_method_send, ends with mixed_register_method_end. */
+        void (*register_)(baton_call *call, const Streams__Sum *request, void *context);
 } mixed_handlers;
 
 /* Has the server serve these handlers, which must stay valid as long as it. Returns 0, or a negative errno: see
@@ -37,7 +63,9 @@ int mixed_register(baton_server *server, const mixed_handlers *handlers, void *c
 /* ---- rpc Upload: client streaming */
 
 /*
- * Sends many.
+ * Takes many, says how many.
+ *
+ * INVALID_ARGUMENT for an empty one.
  *
  * Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
  * failure: a wrong argument, no memory, too many calls; everything else mixed_upload_finish tells. Free it with
@@ -63,7 +91,7 @@ int mixed_upload_writes_done(baton_stream *stream);
 /* Client: half-closes, waits until the server ends the call (an asynchronous stream does not wait, but cancels), and
  * returns the outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on failure an empty message;
  * reply may be NULL. It and the texts live until close. In full: baton_stream_finish in baton/stream.h. */
-baton_status mixed_upload_finish(baton_stream *stream, const Streams__Item **reply);
+baton_status mixed_upload_finish(baton_stream *stream, const Streams__Sum **reply);
 
 /* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
  * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
@@ -72,24 +100,28 @@ baton_status mixed_upload_finish(baton_stream *stream, const Streams__Item **rep
 int mixed_upload_recv(baton_call *call, const Streams__Item **message);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
-Streams__Item *mixed_upload_new_reply(baton_call *call);
+Streams__Sum *mixed_upload_new_reply(baton_call *call);
 
 /* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
  * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
  * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
-int mixed_upload_reply(baton_call *call, const Streams__Item *reply);
+int mixed_upload_reply(baton_call *call, const Streams__Sum *reply);
 
-/* ---- rpc Get: unary */
+/* ---- rpc Get: unary, deprecated */
 
-/* Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply,
- * on failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
- * baton_unary in baton/service.h. */
-baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Item **reply,
+/*
+ * Takes one.
+ *
+ * Client: makes the call and waits for its outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on
+ * failure an empty message: release it with baton_release in both cases. reply may be NULL. Any thread. In full:
+ * baton_unary in baton/service.h.
+ */
+baton_status mixed_get(baton_channel *channel, const Streams__Item *request, const Streams__Sum **reply,
                        const baton_call_options *options);
 
 /* Client: what mixed_get_async calls with the outcome. reply and status live until it returns; baton_retain keeps
  * the reply, which is an empty message on failure. */
-typedef void (*mixed_get_done)(const baton_status *status, const Streams__Item *reply, void *context);
+typedef void (*mixed_get_done)(const baton_status *status, const Streams__Sum *reply, void *context);
 
 /* Client: starts the call and returns 0; done runs once, on the loop. Or a negative errno, and done never runs:
  * -EAGAIN while too many calls are on their way (dispatch the loop, try again), -EINVAL, -EMSGSIZE, -ENOMEM,
@@ -104,24 +136,28 @@ int mixed_get_async(baton_channel *channel, baton_loop *loop, const Streams__Ite
 int mixed_get_oneway(baton_channel *channel, const Streams__Item *request, const baton_call_options *options);
 
 /* Server: an empty reply that lives as long as the call; NULL when out of memory. */
-Streams__Item *mixed_get_new_reply(baton_call *call);
+Streams__Sum *mixed_get_new_reply(baton_call *call);
 
 /* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
  * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
  * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
-int mixed_get_reply(baton_call *call, const Streams__Item *reply);
+int mixed_get_reply(baton_call *call, const Streams__Sum *reply);
 
-/* ---- rpc Watch: server streaming */
+/* ---- rpc Watch: server streaming, deprecated */
 
-/* Client: starts the call, with its request, as a stream whose functions wait. NULL, with the reason in
- * baton_error(), for a local failure: a wrong argument, no memory, too many calls; everything else
- * mixed_watch_finish tells. Free it with baton_stream_close; baton_stream_cancel ends the call. Any thread. In full:
- * baton/stream.h, and baton_stream_open in baton/service.h. */
-baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Item *request, const baton_call_options *options);
+/*
+ * Sends many.
+ *
+ * Client: starts the call, with its request, as a stream whose functions wait. NULL, with the reason in baton_error(),
+ * for a local failure: a wrong argument, no memory, too many calls; everything else mixed_watch_finish tells. Free it
+ * with baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and
+ * baton_stream_open in baton/service.h.
+ */
+baton_stream *mixed_watch_open(baton_channel *channel, const Streams__Sum *request, const baton_call_options *options);
 
 /* Client: as mixed_watch_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
  * ready runs on the loop when it is worth trying again. */
-baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Item *request,
+baton_stream *mixed_watch_open_async(baton_channel *channel, baton_loop *loop, const Streams__Sum *request,
                                      const baton_call_options *options, baton_stream_ready ready, void *context);
 
 /* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
@@ -142,6 +178,179 @@ int mixed_watch_send(baton_call *call, const Streams__Item *message);
 /* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
  * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
 int mixed_watch_end(baton_call *call);
+
+/* ---- rpc Talk: bidirectional streaming */
+
+/*
+ * Echoes.
+ *
+ * Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
+ * failure: a wrong argument, no memory, too many calls; everything else mixed_talk_finish tells. Free it with
+ * baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and baton_stream_open in
+ * baton/service.h.
+ */
+baton_stream *mixed_talk_open(baton_channel *channel, const baton_call_options *options);
+
+/* Client: as mixed_talk_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
+ * ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_talk_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                    baton_stream_ready ready, void *context);
+
+/* Client: sends a message. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, and
+ * mixed_talk_finish says how; -ESHUTDOWN: after the half-close; -EINVAL, -EILSEQ, -ENODATA, -EMSGSIZE and others:
+ * this message cannot be sent. In full: baton_stream_write in baton/stream.h. */
+int mixed_talk_write(baton_stream *stream, const Streams__Item *message);
+
+/* Client: half-closes: no more messages follow. 0; -ESHUTDOWN the second time; -EPIPE: the call has ended. Never
+ * waits. In full: baton_stream_writes_done in baton/stream.h. */
+int mixed_talk_writes_done(baton_stream *stream);
+
+/* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
+ * more will come, and mixed_talk_finish has the outcome; -EAGAIN (asynchronous only): none yet; -EINVAL. *message is
+ * NULL where there is none. In full: baton_stream_read in baton/stream.h. */
+int mixed_talk_read(baton_stream *stream, const Streams__Sum **message);
+
+/* Client: drops what was not read, waits until the server ends the call (an asynchronous stream does not wait, but
+ * cancels), and returns the outcome: BATON_OK, or another gRPC code and a text, which lives until close. In full:
+ * baton_stream_finish in baton/stream.h. */
+baton_status mixed_talk_finish(baton_stream *stream);
+
+/* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
+ * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
+ * baton_call_on_ready); -ECANCELED; -EALREADY: answered before; -EBADMSG; -EINVAL. *message is NULL where there is
+ * none. In full: baton_call_recv in baton/call.h. */
+int mixed_talk_recv(baton_call *call, const Streams__Item **message);
+
+/* Server: sends a message. 0; -EAGAIN: no room now, on a thread that must not wait (see baton_call_on_ready);
+ * -ECANCELED; -EALREADY: answered before; -EINVAL, -EBADMSG, -EMSGSIZE, -ENOBUFS: this message cannot be sent. In
+ * full: baton_call_send in baton/call.h. */
+int mixed_talk_send(baton_call *call, const Streams__Sum *message);
+
+/* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
+ * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
+int mixed_talk_end(baton_call *call);
+
+/* ---- rpc Old: client streaming, deprecated */
+
+/* Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
+ * failure: a wrong argument, no memory, too many calls; everything else mixed_old_finish tells. Free it with
+ * baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and baton_stream_open
+ * in baton/service.h. */
+baton_stream *mixed_old_open(baton_channel *channel, const baton_call_options *options);
+
+/* Client: as mixed_old_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
+ * ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_old_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                   baton_stream_ready ready, void *context);
+
+/* Client: sends a message. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, and
+ * mixed_old_finish says how; -ESHUTDOWN: after the half-close; -EINVAL, -EILSEQ, -ENODATA, -EMSGSIZE and others:
+ * this message cannot be sent. In full: baton_stream_write in baton/stream.h. */
+int mixed_old_write(baton_stream *stream, const Streams__Item *message);
+
+/* Client: half-closes: no more messages follow. 0; -ESHUTDOWN the second time; -EPIPE: the call has ended. Never
+ * waits. In full: baton_stream_writes_done in baton/stream.h. */
+int mixed_old_writes_done(baton_stream *stream);
+
+/* Client: half-closes, waits until the server ends the call (an asynchronous stream does not wait, but cancels), and
+ * returns the outcome: BATON_OK, or another gRPC code and a text. *reply is the reply, on failure an empty message;
+ * reply may be NULL. It and the texts live until close. In full: baton_stream_finish in baton/stream.h. */
+baton_status mixed_old_finish(baton_stream *stream, const Streams__Sum **reply);
+
+/* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
+ * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
+ * baton_call_on_ready); -ECANCELED; -EALREADY: answered before; -EBADMSG; -EINVAL. *message is NULL where there is
+ * none. In full: baton_call_recv in baton/call.h. */
+int mixed_old_recv(baton_call *call, const Streams__Item **message);
+
+/* Server: an empty reply that lives as long as the call; NULL when out of memory. */
+Streams__Sum *mixed_old_new_reply(baton_call *call);
+
+/* Server: ends the call with BATON_OK and this reply, now or later (see baton_call_retain); baton_call_fail ends it
+ * with another code. 0; -EALREADY; -EPIPE: the client is gone; -EINVAL; -EBADMSG, -EMSGSIZE, -ENOBUFS: the reply
+ * cannot be sent, and the call failed. Any thread. In full: baton_call_reply in baton/call.h. */
+int mixed_old_reply(baton_call *call, const Streams__Sum *reply);
+
+/* ---- rpc Switch: bidirectional streaming */
+
+/* Client: starts the call as a stream whose functions wait. NULL, with the reason in baton_error(), for a local
+ * failure: a wrong argument, no memory, too many calls; everything else mixed_switch_finish tells. Free it with
+ * baton_stream_close; baton_stream_cancel ends the call. Any thread. In full: baton/stream.h, and baton_stream_open
+ * in baton/service.h. */
+baton_stream *mixed_switch_open(baton_channel *channel, const baton_call_options *options);
+
+/* Client: as mixed_switch_open, but asynchronous: the stream's functions return -EAGAIN where they would wait, and
+ * ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_switch_open_async(baton_channel *channel, baton_loop *loop, const baton_call_options *options,
+                                      baton_stream_ready ready, void *context);
+
+/* Client: sends a message. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, and
+ * mixed_switch_finish says how; -ESHUTDOWN: after the half-close; -EINVAL, -EILSEQ, -ENODATA, -EMSGSIZE and others:
+ * this message cannot be sent. In full: baton_stream_write in baton/stream.h. */
+int mixed_switch_write(baton_stream *stream, const Streams__Item *message);
+
+/* Client: half-closes: no more messages follow. 0; -ESHUTDOWN the second time; -EPIPE: the call has ended. Never
+ * waits. In full: baton_stream_writes_done in baton/stream.h. */
+int mixed_switch_writes_done(baton_stream *stream);
+
+/* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
+ * more will come, and mixed_switch_finish has the outcome; -EAGAIN (asynchronous only): none yet; -EINVAL. *message
+ * is NULL where there is none. In full: baton_stream_read in baton/stream.h. */
+int mixed_switch_read(baton_stream *stream, const Streams__Item **message);
+
+/* Client: drops what was not read, waits until the server ends the call (an asynchronous stream does not wait, but
+ * cancels), and returns the outcome: BATON_OK, or another gRPC code and a text, which lives until close. In full:
+ * baton_stream_finish in baton/stream.h. */
+baton_status mixed_switch_finish(baton_stream *stream);
+
+/* Server: the client's next message. 1: *message lives until the next recv or the call's end, longer by
+ * baton_retain; 0: the client has sent all; -EAGAIN: none yet, on a thread that must not wait (see
+ * baton_call_on_ready); -ECANCELED; -EALREADY: answered before; -EBADMSG; -EINVAL. *message is NULL where there is
+ * none. In full: baton_call_recv in baton/call.h. */
+int mixed_switch_recv(baton_call *call, const Streams__Item **message);
+
+/* Server: sends a message. 0; -EAGAIN: no room now, on a thread that must not wait (see baton_call_on_ready);
+ * -ECANCELED; -EALREADY: answered before; -EINVAL, -EBADMSG, -EMSGSIZE, -ENOBUFS: this message cannot be sent. In
+ * full: baton_call_send in baton/call.h. */
+int mixed_switch_send(baton_call *call, const Streams__Item *message);
+
+/* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
+ * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
+int mixed_switch_end(baton_call *call);
+
+/* ---- rpc Register: server streaming */
+
+/* Client: starts the call, with its request, as a stream whose functions wait. NULL, with the reason in
+ * baton_error(), for a local failure: a wrong argument, no memory, too many calls; everything else
+ * mixed_register_method_finish tells. Free it with baton_stream_close; baton_stream_cancel ends the call. Any
+ * thread. In full: baton/stream.h, and baton_stream_open in baton/service.h. */
+baton_stream *mixed_register_method_open(baton_channel *channel, const Streams__Sum *request,
+                                         const baton_call_options *options);
+
+/* Client: as mixed_register_method_open, but asynchronous: the stream's functions return -EAGAIN where they would
+ * wait, and ready runs on the loop when it is worth trying again. */
+baton_stream *mixed_register_method_open_async(baton_channel *channel, baton_loop *loop, const Streams__Sum *request,
+                                               const baton_call_options *options, baton_stream_ready ready,
+                                               void *context);
+
+/* Client: the server's next message. 1: *message lives until the next read or close, longer by baton_retain; 0: no
+ * more will come, and mixed_register_method_finish has the outcome; -EAGAIN (asynchronous only): none yet; -EINVAL.
+ * *message is NULL where there is none. In full: baton_stream_read in baton/stream.h. */
+int mixed_register_method_read(baton_stream *stream, const Streams__Sum **message);
+
+/* Client: drops what was not read, waits until the server ends the call (an asynchronous stream does not wait, but
+ * cancels), and returns the outcome: BATON_OK, or another gRPC code and a text, which lives until close. In full:
+ * baton_stream_finish in baton/stream.h. */
+baton_status mixed_register_method_finish(baton_stream *stream);
+
+/* Server: sends a message. 0; -EAGAIN: no room now, on a thread that must not wait (see baton_call_on_ready);
+ * -ECANCELED; -EALREADY: answered before; -EINVAL, -EBADMSG, -EMSGSIZE, -ENOBUFS: this message cannot be sent. In
+ * full: baton_call_send in baton/call.h. */
+int mixed_register_method_send(baton_call *call, const Streams__Sum *message);
+
+/* Server: ends the call with BATON_OK; baton_call_fail ends it with another code. 0; -EALREADY; -EPIPE: the client
+ * is gone; -EINVAL. Any thread. In full: baton_call_end in baton/call.h. */
+int mixed_register_method_end(baton_call *call);
 
 /* ==== service streams.StreamsOnly ==== */
 
@@ -227,6 +436,7 @@ int nothing_register(baton_server *server, const nothing_handlers *handlers, voi
 
 /* How the messages travel: used by other generated code. */
 extern const baton_type streams__item__type;
+extern const baton_type streams__sum__type;
 
 /* The .proto itself, for reflection. */
 extern const baton_file idl_streams__file;
