@@ -9,14 +9,6 @@ struct level {
         const ProtobufCFieldDescriptor *last; /* the field met last: the next is often the same */
 };
 
-/* One field as it lies in the data. */
-struct item {
-        uint32_t tag;
-        uint32_t wire_type;
-        const uint8_t *data; /* for a length-prefixed field behind the prefix */
-        size_t size;
-};
-
 /* Reads a varint of at most `most` bytes. Returns what follows it; NULL where it does not end in time. */
 static const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, unsigned most, uint64_t *value)
 {
@@ -29,8 +21,7 @@ static const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, unsigned
         return NULL;
 }
 
-/* Reads one field. Returns what follows it; NULL where it is malformed. */
-static const uint8_t *get_item(const uint8_t *at, const uint8_t *end, struct item *item)
+const uint8_t *wire_next(const uint8_t *at, const uint8_t *end, struct wire_item *item)
 {
         uint64_t value;
         at = get_varint(at, end, 5, &value);
@@ -85,7 +76,7 @@ static uint32_t own_wire_type(ProtobufCType type)
 }
 
 /* A field that is no sub-message. */
-static int check_item(const ProtobufCFieldDescriptor *field, const struct item *item)
+static int check_item(const ProtobufCFieldDescriptor *field, const struct wire_item *item)
 {
         uint32_t own = own_wire_type(field->type);
         if (item->wire_type == own) {
@@ -116,10 +107,10 @@ static bool lacks_required(const ProtobufCMessageDescriptor *descriptor, const u
                 const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
                 if (field->label != PROTOBUF_C_LABEL_REQUIRED || field->default_value)
                         continue;
-                struct item item = { 0 };
+                struct wire_item item = { 0 };
                 const uint8_t *next = at;
                 while (next && next < end && item.tag != field->id)
-                        next = get_item(next, end, &item);
+                        next = wire_next(next, end, &item);
                 if (item.tag != field->id)
                         return true;
         }
@@ -140,8 +131,8 @@ static int scan(const ProtobufCMessageDescriptor *descriptor, const uint8_t *at,
                         level--;
                         continue;
                 }
-                struct item item;
-                const uint8_t *next = get_item(at, level->end, &item);
+                struct wire_item item;
+                const uint8_t *next = wire_next(at, level->end, &item);
                 if (!next)
                         return -EBADMSG;
                 const ProtobufCFieldDescriptor *field = find_field(level, item.tag);
