@@ -5,8 +5,8 @@ Compiles .proto files with idlc and adds the result to TARGET: message structs (
 x.baton.c). They are generated again when a .proto changes, an imported one too. TARGET can include the headers, and is
 linked with baton::wellknown and baton::baton, or, with STATIC, baton::baton_static, or, with NO_LINK, neither of the two.
 
-An imported .proto must be compiled as well: in the same call, or in a library that TARGET links. google/protobuf/*.proto
-are in baton::wellknown.
+An imported .proto must be compiled as well, even one for options only: in the same call, or in a library that TARGET links.
+google/protobuf/*.proto are in baton::wellknown.
 
 A file's path in #include is its path below the first IMPORT_DIRS that contains it; without IMPORT_DIRS, below the current
 source directory. That must also be how other .proto files import it. OPTIONS go to idlc, --package-prefix for example.
