@@ -80,7 +80,7 @@ static void packs_as_protobuf_does(void **state)
         memset(text, 'x', sizeof text);
         any.type_url = text;
         const ProtobufCMessage *details[] = { &bad_request()->base, &empty.base, &any.base };
-        static const size_t lengths[] = { 0, 1, 127, 128, 2999 };
+        static const size_t lengths[] = { 0, 1, 127, 128, 300, 2999 };
         for (size_t n = 0; n <= 3; n++) {
                 for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
                         memset(text, 'x', sizeof text);
