@@ -227,6 +227,7 @@ static void test_turns(void **state)
         gate_open(&gate);
         await_outcomes(FEW + 1);
         expect_ok(0, FEW);
+        assert_int_equal(gate_entered(&gate), FEW + 1);
         int place = 0;
         while (gate.values[place] != FEW)
                 place++;
