@@ -85,6 +85,7 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
         channel->options = filled;
         channel->fork_generation = fork_generation();
         connect_init(channel);
+        sources_init(channel);
         async_lanes_init(channel);
         callers_init(channel);
         return channel;
@@ -99,6 +100,7 @@ void baton_channel_close(baton_channel *channel)
         connect_close(channel);
         callers_deinit(channel);
         connect_deinit(channel);
+        sources_deinit(channel);
         async_lanes_deinit(channel);
         free(channel->address);
         free(channel);

@@ -16,7 +16,7 @@ struct caller {
         struct reply_home *home;
 };
 
-/* A connection, and how many blocks of its payload memory the user holds. */
+/* A connection that is not down, or how many blocks of its payload memory the user holds. */
 struct source {
         struct connection *connection;
         size_t n_blocks;
@@ -39,13 +39,15 @@ struct baton_channel {
         baton_channel_options options; /* defaults filled in */
         uint64_t fork_generation;
 
-        pthread_mutex_t lock;   /* connect.c's, and channel memory; nothing blocks under it */
-        struct source *source;  /* the newest connection; NULL: none yet */
-        struct list past;       /* those before, until they are down and the user holds no memory of theirs */
-        bool connecting;        /* some thread does */
-        atomic_uint state;      /* baton_channel_state; changes under the lock */
+        pthread_mutex_t lock;      /* connect.c's; no transport is called under it but for state and ref */
+        struct connection *newest; /* NULL: none */
+        bool connecting;           /* some thread does */
+        baton_channel_state state;
         pthread_cond_t changed; /* connecting or state */
         struct backoff backoff;
+
+        pthread_mutex_t sources_lock; /* memory.c's */
+        struct list sources;
 
         pthread_mutex_t lanes_lock; /* async_lanes.c's; nothing blocks under it */
         struct list loops;
@@ -73,6 +75,13 @@ uint64_t channel_deadline(const baton_call_options *options);
 uint64_t channel_attempt_end(const baton_channel *channel, uint64_t deadline_ns);
 
 void connect_init(baton_channel *channel);
+void sources_init(baton_channel *channel);
+void sources_deinit(baton_channel *channel);
+int sources_add(baton_channel *channel, struct connection *connection);
+/* Lets go of connections that are down, and whose memory nobody holds. */
+void sources_prune(baton_channel *channel);
+void sources_hang_up(baton_channel *channel);
+
 /* Hangs up: no transport's thread enters the channel any more. */
 void connect_close(baton_channel *channel);
 void connect_deinit(baton_channel *channel);

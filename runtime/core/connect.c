@@ -1,4 +1,4 @@
-/* Connecting, what a channel knows of its server, and the payload memory that lives as long as a connection. */
+/* Connecting, and what a channel knows of its server. */
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
@@ -6,7 +6,6 @@
 #include "core/channel.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* What to do within the pause after a failed attempt. */
 enum patience {
@@ -23,9 +22,9 @@ static const uint64_t short_pause_ns = 10000000;
 /* Lets go of the lock while the user is told. */
 static void announce(baton_channel *channel, baton_channel_state state)
 {
-        if (atomic_load_explicit(&channel->state, memory_order_relaxed) == state)
+        if (channel->state == state)
                 return;
-        atomic_store_explicit(&channel->state, state, memory_order_relaxed);
+        channel->state = state;
         pthread_cond_broadcast(&channel->changed);
         if (!channel->options.state_changed)
                 return;
@@ -39,7 +38,7 @@ static void announce(baton_channel *channel, baton_channel_state state)
 
 static bool is_up(const baton_channel *channel)
 {
-        return channel->source && channel->transport->state(channel->source->connection) == CONNECTION_UP;
+        return channel->newest && channel->transport->state(channel->newest) == CONNECTION_UP;
 }
 
 /* The server is gone, or drains. On a thread of the transport's. */
@@ -47,8 +46,7 @@ static void leaving(struct client_sink *sink, struct connection *connection)
 {
         baton_channel *channel = container_of(sink, baton_channel, sink);
         pthread_mutex_lock(&channel->lock);
-        if (channel->source && channel->source->connection == connection &&
-            atomic_load_explicit(&channel->state, memory_order_relaxed) == BATON_READY)
+        if (channel->newest == connection && channel->state == BATON_READY)
                 announce(channel, BATON_IDLE);
         pthread_mutex_unlock(&channel->lock);
         callers_drop_idle(channel);
@@ -56,8 +54,7 @@ static void leaving(struct client_sink *sink, struct connection *connection)
 
 static baton_channel_state state_now(const baton_channel *channel)
 {
-        baton_channel_state state = (baton_channel_state)atomic_load_explicit(&channel->state, memory_order_relaxed);
-        return state == BATON_READY && !is_up(channel) ? BATON_IDLE : state;
+        return channel->state == BATON_READY && !is_up(channel) ? BATON_IDLE : channel->state;
 }
 
 /* Waits for a change; false: until_ns (0: none) has come. */
@@ -69,34 +66,7 @@ static bool await_change(baton_channel *channel, uint64_t until_ns)
         return pthread_cond_wait(&channel->changed, &channel->lock) == 0;
 }
 
-/* ---- sources ----------------------------------------------------------------------------------------------- */
-
-/* The connections that nobody needs any more go to `stale`; the lock is held. */
-static void retire(baton_channel *channel, struct list *stale)
-{
-        if (channel->source)
-                list_append(&channel->past, &channel->source->link);
-        channel->source = NULL;
-        for (struct list *at = channel->past.next, *next; at != &channel->past; at = next) {
-                struct source *source = container_of(at, struct source, link);
-                next = at->next;
-                if (source->n_blocks || channel->transport->state(source->connection) != CONNECTION_DOWN)
-                        continue;
-                list_remove(at);
-                list_append(stale, at);
-        }
-}
-
-static void free_sources(baton_channel *channel, struct list *sources)
-{
-        while (!list_empty(sources)) {
-                struct source *source = container_of(sources->next, struct source, link);
-                list_remove(&source->link);
-                channel->transport->hang_up(source->connection); /* the sink is called no longer */
-                channel->transport->unref(source->connection);
-                free(source);
-        }
-}
+/* ---- life -------------------------------------------------------------------------------------------------- */
 
 void connect_init(baton_channel *channel)
 {
@@ -106,26 +76,21 @@ void connect_init(baton_channel *channel)
         pthread_cond_init(&channel->changed, &monotonic);
         pthread_condattr_destroy(&monotonic);
         pthread_mutex_init(&channel->lock, NULL);
-        list_init(&channel->past);
         channel->sink.leaving = leaving;
 }
 
 void connect_close(baton_channel *channel)
 {
+        sources_hang_up(channel);
         pthread_mutex_lock(&channel->lock);
-        if (channel->source)
-                channel->transport->hang_up(channel->source->connection);
-        for (struct list *at = channel->past.next; at != &channel->past; at = at->next)
-                channel->transport->hang_up(container_of(at, struct source, link)->connection);
         announce(channel, BATON_SHUTDOWN);
         pthread_mutex_unlock(&channel->lock);
 }
 
 void connect_deinit(baton_channel *channel)
 {
-        if (channel->source)
-                list_append(&channel->past, &channel->source->link);
-        free_sources(channel, &channel->past);
+        if (channel->newest)
+                channel->transport->unref(channel->newest);
         pthread_cond_destroy(&channel->changed);
         pthread_mutex_destroy(&channel->lock);
 }
@@ -159,39 +124,40 @@ static int fail_fast(const baton_channel *channel, uint64_t now, baton_code *cod
                          (unsigned long long)((backoff->until_ns - now + 999999) / 1000000));
 }
 
-static int new_source(baton_channel *channel, uint64_t deadline_ns, struct source **out, baton_code *code)
+/* Without the lock. */
+static struct connection *try_to_connect(baton_channel *channel, uint64_t deadline_ns, int *error, baton_code *code)
 {
-        struct source *source = calloc(1, sizeof *source);
-        if (!source) {
-                *code = BATON_RESOURCE_EXHAUSTED;
-                return error_set(-ENOMEM, "cannot connect to %s: out of memory", channel->address);
-        }
-        list_init(&source->link);
-        int error = channel->transport->connect(channel->address, &channel->options,
-                                                channel_attempt_end(channel, deadline_ns), &channel->sink,
-                                                &source->connection, code);
-        if (error < 0)
-                free(source);
-        else
-                *out = source;
-        return error;
+        struct connection *connection;
+        sources_prune(channel);
+        callers_drop_idle(channel);
+        *error = channel->transport->connect(channel->address, &channel->options,
+                                             channel_attempt_end(channel, deadline_ns), &channel->sink, &connection,
+                                             code);
+        if (*error < 0)
+                return NULL;
+        *error = sources_add(channel, connection);
+        if (*error >= 0)
+                return connection;
+        *code = BATON_RESOURCE_EXHAUSTED;
+        channel->transport->hang_up(connection);
+        channel->transport->unref(connection);
+        return NULL;
 }
 
 static int attempt(baton_channel *channel, uint64_t deadline_ns, baton_code *code)
 {
-        struct source *source = NULL;
-        struct list stale;
-        list_init(&stale);
+        int error;
+        struct connection *last = channel->newest;
+        channel->newest = NULL;
         channel->connecting = true;
         announce(channel, BATON_CONNECTING);
-        retire(channel, &stale);
         pthread_mutex_unlock(&channel->lock);
-        free_sources(channel, &stale);
-        callers_drop_idle(channel);
-        int error = new_source(channel, deadline_ns, &source, code);
+        if (last)
+                channel->transport->unref(last);
+        struct connection *newest = try_to_connect(channel, deadline_ns, &error, code);
         pthread_mutex_lock(&channel->lock);
         channel->connecting = false;
-        channel->source = source;
+        channel->newest = newest;
         pthread_cond_broadcast(&channel->changed);
         if (error >= 0) {
                 channel->backoff.pause_ns = channel->backoff.until_ns = 0;
@@ -213,7 +179,7 @@ static int too_late(const baton_channel *channel, baton_code *code)
                          channel->backoff.until_ns ? ": " : "", channel->backoff.until_ns ? channel->backoff.text : "");
 }
 
-/* Sees to it that there is a source, which was just up. */
+/* Sees to it that there is a connection, which was just up. */
 static int ready(baton_channel *channel, uint64_t deadline_ns, enum patience patience, baton_code *code)
 {
         for (;;) {
@@ -225,7 +191,7 @@ static int ready(baton_channel *channel, uint64_t deadline_ns, enum patience pat
                         await_change(channel, deadline_ns);
                 } else if (now >= channel->backoff.until_ns || patience == TRY_NOW) {
                         error = attempt(channel, deadline_ns, code);
-                        if (error >= 0 && channel->source)
+                        if (error >= 0 && channel->newest)
                                 return 0;
                 } else if (channel->backoff.pause_ns <= short_pause_ns ||
                            (patience == WAIT && channel->backoff.code == BATON_UNAVAILABLE)) {
@@ -246,7 +212,7 @@ int channel_connect(baton_channel *channel, uint64_t deadline_ns, bool wait_for_
         pthread_mutex_lock(&channel->lock);
         int error = ready(channel, deadline_ns, wait_for_ready ? WAIT : FAIL_FAST, code);
         if (error >= 0)
-                *connection = channel->transport->ref(channel->source->connection);
+                *connection = channel->transport->ref(channel->newest);
         pthread_mutex_unlock(&channel->lock);
         return error;
 }
@@ -292,58 +258,4 @@ baton_channel_state baton_channel_wait_state(baton_channel *channel, baton_chann
         }
         pthread_mutex_unlock(&channel->lock);
         return state;
-}
-
-/* ---- payload memory ---------------------------------------------------------------------------------------- */
-
-void *baton_channel_alloc(baton_channel *channel, size_t size)
-{
-        baton_code code;
-        void *memory = NULL;
-        if (!channel) {
-                error_set(-EINVAL, "baton_channel_alloc: the channel is NULL");
-                return NULL;
-        }
-        if (!channel_usable(channel))
-                return NULL;
-        pthread_mutex_lock(&channel->lock);
-        if (ready(channel, 0, FAIL_FAST, &code) >= 0)
-                memory = channel->transport->alloc(channel->source->connection, size);
-        if (memory)
-                channel->source->n_blocks++;
-        pthread_mutex_unlock(&channel->lock);
-        return memory;
-}
-
-/* Frees the block where it belongs to this source. */
-static bool free_from(baton_channel *channel, struct source *source, void *memory)
-{
-        bool freed = channel->transport->free(source->connection, memory);
-        source->n_blocks -= freed;
-        return freed;
-}
-
-void baton_channel_free(baton_channel *channel, void *memory)
-{
-        if (!channel || !memory || !channel_usable(channel))
-                return;
-        pthread_mutex_lock(&channel->lock);
-        bool freed = channel->source && free_from(channel, channel->source, memory);
-        struct list stale;
-        list_init(&stale);
-        for (struct list *at = channel->past.next; !freed && at != &channel->past; at = at->next) {
-                struct source *source = container_of(at, struct source, link);
-                freed = free_from(channel, source, memory);
-                if (!freed || source->n_blocks || channel->transport->state(source->connection) != CONNECTION_DOWN)
-                        continue;
-                list_remove(at);
-                list_append(&stale, at);
-                break;
-        }
-        pthread_mutex_unlock(&channel->lock);
-        free_sources(channel, &stale);
-        if (!freed)
-                log_line(BATON_LOG_ERROR,
-                         "baton_channel_free: %p is no memory of the channel to %s, or was freed before", memory,
-                         channel->address);
 }
