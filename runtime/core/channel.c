@@ -24,13 +24,22 @@ enum {
 
 static const struct transport *const transports[] = { &shm_transport };
 
+static bool has_scheme(const struct transport *transport, const char *scheme, size_t length)
+{
+        for (const char *const *at = transport->schemes; *at; at++)
+                if (strlen(*at) == length && memcmp(*at, scheme, length) == 0)
+                        return true;
+        return false;
+}
+
 const struct transport *transport_for(const char *address)
 {
         size_t length = strcspn(address, ":");
         for (size_t i = 0; address[length] && i < sizeof transports / sizeof *transports; i++)
-                if (strlen(transports[i]->scheme) == length && memcmp(transports[i]->scheme, address, length) == 0)
+                if (has_scheme(transports[i], address, length))
                         return transports[i]->check_address(address) < 0 ? NULL : transports[i];
-        error_set(-EINVAL, "malformed address \"%.100s\": unknown scheme; expected shm:NAME or shm:/PATH", address);
+        error_set(-EINVAL, "malformed address \"%.100s\": unknown scheme; expected shm:NAME, shm:/PATH or inproc:NAME",
+                  address);
         return NULL;
 }
 

@@ -255,7 +255,7 @@ static int check_address(const char *address)
 }
 
 const struct transport shm_transport = {
-        .scheme = "shm",
+        .schemes = { "shm", "inproc" },
         .check_address = check_address,
         .connect = shm_connect,
         .ref = shm_ref,

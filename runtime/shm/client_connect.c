@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "shm/client.h"
+#include "shm/inproc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -156,10 +157,13 @@ int shm_connect(const char *address, const baton_channel_options *options, uint6
 {
         struct sockaddr_un path;
         int error = control_path(address, &path);
-        int socket = error < 0 ? error : control_connect(&path, deadline_ns);
+        bool here = error >= 0 && inproc_is(&path);
+        int socket = error < 0 ? error : here ? inproc_connect(path.sun_path) : control_connect(&path, deadline_ns);
         if (socket < 0) {
-                *code = socket == -EACCES ? BATON_PERMISSION_DENIED : BATON_UNAVAILABLE;
+                *code = socket == -EACCES    ? BATON_PERMISSION_DENIED
+                        : socket == -EDEADLK ? BATON_FAILED_PRECONDITION
+                                             : BATON_UNAVAILABLE;
                 return socket;
         }
-        return connection_make(&path, fork_guard(socket), options, deadline_ns, sink, out, code);
+        return connection_make(&path, here ? socket : fork_guard(socket), options, deadline_ns, sink, out, code);
 }

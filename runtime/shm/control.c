@@ -21,7 +21,8 @@ enum { LONGEST_NAME = 64, BACKLOG = 4096, BACKLOG_RETRY_US = 1000 };
 
 static int bad_address(const char *address, const char *why)
 {
-        return error_set(-EINVAL, "malformed address \"%.100s\": %s; expected shm:NAME or shm:/PATH", address, why);
+        return error_set(-EINVAL, "malformed address \"%.100s\": %s; expected shm:NAME, shm:/PATH or inproc:NAME",
+                         address, why);
 }
 
 static int check_name(const char *address, const char *name)
@@ -40,10 +41,16 @@ static int check_name(const char *address, const char *name)
 
 int control_path(const char *address, struct sockaddr_un *path)
 {
+        *path = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (strncmp(address, "inproc:", 7) == 0) {
+                int error = check_name(address, address + 7);
+                if (error >= 0)
+                        strcpy(path->sun_path, address);
+                return error;
+        }
         if (strncmp(address, "shm:", 4) != 0)
                 return bad_address(address, "unknown scheme");
         const char *name = address + 4;
-        *path = (struct sockaddr_un){ .sun_family = AF_UNIX };
         int length;
         if (name[0] == '/') {
                 length = snprintf(path->sun_path, sizeof path->sun_path, "%s", name);

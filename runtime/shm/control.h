@@ -24,7 +24,7 @@ struct control_message {
         int n_fds;
 };
 
-/* The socket's path for an address ("shm:…"). 0, or -EINVAL with the reason set. */
+/* The socket's path for an address ("shm:…"); for one within this process ("inproc:…"), which has none, the address itself. 0, or -EINVAL with the reason set. */
 int control_path(const char *address, struct sockaddr_un *path);
 
 /* A listening socket at that path, and the fd that holds its lock. Makes the directory where it is one of Baton's own. Returns

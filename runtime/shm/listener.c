@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "shm/region.h"
 #include "shm/server.h"
 #include "shm/shm.h"
@@ -48,7 +49,7 @@ static void admit(struct listener *listener, int socket)
         if (loop)
                 server_connection_adopt(listener, loop, socket, peer);
         else
-                close(socket);
+                fork_close(socket);
 }
 
 /* Whether more may wait. */
@@ -81,10 +82,15 @@ static int on_accept(struct loop_source *source, uint32_t events)
         return 0;
 }
 
+static void on_arrival(struct inproc_port *port, int socket)
+{
+        admit(container_of(port, struct listener, port), socket);
+}
+
 static void on_resume(struct loop_timer *timer)
 {
         struct listener *listener = container_of(timer, struct listener, resume);
-        if (listener->source.fd < 0)
+        if (!listener->listening)
                 say_goodbye(listener);
         else if (loop_source_add(listener->loop, &listener->source, EPOLLIN) < 0)
                 loop_timer_set(listener->loop, timer, clock_now_ns() + PAUSE_NS);
@@ -115,38 +121,47 @@ static int start(struct listener *listener, const char *address)
         int error = control_path(address, &listener->path);
         if (error < 0)
                 return error;
+        if (inproc_is(&listener->path)) {
+                error = inproc_listen(&listener->port);
+                listener->listening = error >= 0;
+                return error;
+        }
         listener->source.fd = control_listen(&listener->path, &listener->lock_fd);
         if (listener->source.fd < 0)
                 return listener->source.fd;
-        listener->owns_file = true;
+        listener->listening = listener->owns_file = true;
         return loop_source_add(listener->loop, &listener->source, EPOLLIN);
 }
 
 static void stop_listening(struct listener *listener)
 {
+        if (!listener->listening)
+                return;
+        listener->listening = false;
+        loop_timer_set(listener->loop, &listener->resume, 0);
+        if (listener->source.fd < 0) {
+                inproc_unlisten(&listener->port);
+                return;
+        }
+        loop_source_remove(listener->loop, &listener->source);
         control_unlisten(listener->owns_file ? &listener->path : NULL, listener->source.fd, listener->lock_fd);
         listener->source.fd = listener->lock_fd = -1;
 }
 
 void shm_drain(struct listener *listener)
 {
-        if (listener->source.fd >= 0) {
-                if (listener->owns_file)
-                        unlink(listener->path.sun_path);
-                /* Those who wait are let in, and told at once. */
-                while (accept_some(listener))
-                        ;
-                loop_source_remove(listener->loop, &listener->source);
-                loop_timer_set(listener->loop, &listener->resume, 0);
-                stop_listening(listener);
-        }
+        if (listener->listening && listener->owns_file)
+                unlink(listener->path.sun_path);
+        /* Those who wait are let in, and told at once. */
+        while (listener->source.fd >= 0 && accept_some(listener))
+                ;
+        stop_listening(listener);
         say_goodbye(listener);
 }
 
 static void free_listener(struct listener *listener)
 {
-        if (listener->source.fd >= 0)
-                stop_listening(listener);
+        stop_listening(listener);
         if (listener->methods_fd >= 0)
                 close(listener->methods_fd);
         pthread_mutex_destroy(&listener->lock);
@@ -161,6 +176,8 @@ int shm_listen(const char *address, const struct server_config *config, struct s
                 return error_set(-ENOMEM, "cannot listen: out of memory");
         listener->source = (struct loop_source){ .fd = -1, .ready = on_accept };
         listener->resume.fire = on_resume;
+        listener->port =
+                (struct inproc_port){ .address = listener->path.sun_path, .loop = loop, .arrived = on_arrival };
         listener->loop = loop;
         listener->config = config;
         listener->sink = sink;
@@ -176,10 +193,16 @@ int shm_listen(const char *address, const struct server_config *config, struct s
         return 0;
 }
 
+static void turn_away(struct inproc_port *port, int socket)
+{
+        (void)port;
+        fork_close(socket);
+}
+
 void shm_unlisten(struct listener *listener)
 {
-        if (listener->source.fd >= 0)
-                loop_source_remove(listener->loop, &listener->source);
+        listener->port.arrived = turn_away;
+        stop_listening(listener);
         loop_timer_set(listener->loop, &listener->resume, 0);
         while (!list_empty(&listener->connections))
                 server_connection_close(container_of(listener->connections.next, struct server_connection, link), NULL);

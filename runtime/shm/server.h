@@ -3,6 +3,7 @@
 #define SHM_SERVER_H
 
 #include "base/loop.h"
+#include "shm/inproc.h"
 #include "shm/link.h"
 #include "shm/message.h"
 #include "transport/transport.h"
@@ -19,6 +20,8 @@ struct listener {
         int lock_fd;
         int methods_fd; /* the method table, sealed */
         bool owns_file; /* and removes it at the end */
+        bool listening;
+        struct inproc_port port; /* where the address is one within this process; source.fd is -1 then */
         pthread_mutex_t lock;
         struct list connections; /* under the lock, as are the next */
         bool draining;

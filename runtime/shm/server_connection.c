@@ -274,7 +274,7 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
         struct server_connection *connection = aligned_alloc(64, (sizeof *connection + 63) / 64 * 64);
         if (!connection) {
                 server_refuse(socket, BATON_RESOURCE_EXHAUSTED, "the server is out of memory");
-                close(socket);
+                fork_close(socket);
                 listener->sink->leave(listener->sink, loop, &peer);
                 return;
         }

@@ -148,7 +148,7 @@ struct client_sink {
  * Failures: negative errno, with the text in baton_error().
  */
 struct transport {
-        const char *scheme; /* "shm": what stands before the colon in an address */
+        const char *schemes[3]; /* "shm": what stands before the colon in its addresses; NULL-terminated */
 
         /* Checks an address without using it. 0 or -EINVAL. Any thread. */
         int (*check_address)(const char *address);

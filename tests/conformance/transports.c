@@ -18,8 +18,16 @@ static void shm_path(const char *directory, char listen[LONGEST_ADDRESS], char c
         snprintf(channel, LONGEST_ADDRESS, "%s", listen);
 }
 
+static void inproc_name(const char *directory, char listen[LONGEST_ADDRESS], char channel[LONGEST_ADDRESS])
+{
+        (void)directory;
+        snprintf(listen, LONGEST_ADDRESS, "inproc:test-%u", n_addresses++);
+        snprintf(channel, LONGEST_ADDRESS, "%s", listen);
+}
+
 const struct transport_case transports[] = {
         { .name = "shm-name", .addresses = shm_name, .by_reference = true, .same_host = true, .shm = true },
         { .name = "shm-path", .addresses = shm_path, .by_reference = true, .same_host = true, .shm = true },
+        { .name = "inproc", .addresses = inproc_name, .by_reference = true, .same_host = true },
 };
 const size_t n_transports = sizeof transports / sizeof *transports;
