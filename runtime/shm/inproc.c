@@ -100,7 +100,8 @@ int inproc_listen(struct inproc_port *port)
                 list_append(&ports, &port->link);
         pthread_mutex_unlock(&lock);
         return taken ? error_set(-EADDRINUSE,
-                                 "cannot listen at %s: another server of this process does; choose another name",
+                                 "cannot listen at %s: a server of this process that is running has it; stop it or "
+                                 "choose another name",
                                  port->address)
                      : 0;
 }
@@ -137,7 +138,8 @@ static int knock(const char *address, int socket)
         struct inproc_port *port = find(address);
         if (!port)
                 return error_set(-ECONNREFUSED,
-                                 "no server in this process listens at %s; is it running, and under this name?",
+                                 "cannot connect to %s: no server of this process listens there; is the server "
+                                 "running, and under this name?",
                                  address);
         if (port->n_waiting >= BACKLOG)
                 return error_set(-EAGAIN, "cannot connect to %s: the server does not accept connections", address);

@@ -195,6 +195,8 @@ void peer_start_here(struct peer *peer, const baton_server_options *options)
 
 void peer_start_process(struct peer *peer, const baton_server_options *options)
 {
+        if (transport->in_process)
+                skip();
         transport->addresses(scratch, peer->listen, peer->address);
         serve_in_process(peer, options);
 }

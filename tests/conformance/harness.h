@@ -27,6 +27,7 @@ struct transport_case {
         /* A fresh pair of addresses: where a server listens, and what a channel to it is opened with. `scratch` is a directory
          * of the test program's own, and its $XDG_RUNTIME_DIR. */
         void (*addresses)(const char *scratch, char listen[LONGEST_ADDRESS], char channel[LONGEST_ADDRESS]);
+        bool in_process;   /* servers and clients are of one process */
         bool by_reference; /* payloads are handed over without a copy */
         bool same_host;    /* the kernel vouches for the peer */
         bool shm;          /* addresses and handshake are those of runtime/shm */

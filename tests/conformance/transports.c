@@ -28,6 +28,6 @@ static void inproc_name(const char *directory, char listen[LONGEST_ADDRESS], cha
 const struct transport_case transports[] = {
         { .name = "shm-name", .addresses = shm_name, .by_reference = true, .same_host = true, .shm = true },
         { .name = "shm-path", .addresses = shm_path, .by_reference = true, .same_host = true, .shm = true },
-        { .name = "inproc", .addresses = inproc_name, .by_reference = true, .same_host = true },
+        { .name = "inproc", .addresses = inproc_name, .in_process = true, .by_reference = true, .same_host = true },
 };
 const size_t n_transports = sizeof transports / sizeof *transports;
