@@ -51,6 +51,7 @@ struct connection {
         struct list lingering;                /* struct lane; closed with one-way calls that the server has not taken */
         uint64_t heard_ns;                    /* keepalive: when the server last sent something, */
         uint64_t pinged_ns;                   /* and when it was asked to; 0: it has answered */
+        uint64_t stream_credit;               /* lines that the server takes ahead of a stream's handler */
 };
 
 /* A lane of a loop's, as its connection knows it. */
@@ -118,8 +119,15 @@ void connection_free_lanes(struct connection *connection);
 /* How calls of this method travel; NULL when out of memory. */
 const struct binding *connection_bind(struct connection *connection, const baton_method *method);
 
-/* Rings the server where it sleeps. The lane's sender only. */
+/* Whether the server drains: calls in flight go on, and further ones are to be made elsewhere. */
+static inline bool connection_leaving(const struct connection *connection)
+{
+        return atomic_load_explicit(&connection->leaving, memory_order_relaxed);
+}
+
+/* Rings the server where it sleeps: after publishing, or after reading, where it waits for room. The lane's sender only. */
 void connection_notify(struct connection *connection, struct lane_ends *ends);
+void connection_notify_room(struct connection *connection, struct lane_ends *ends);
 
 /* ---- the calls' common half: client_reply.c --------------------------------------------------------------- */
 
@@ -139,7 +147,20 @@ void call_fail_unsent(struct connection *connection, struct client_call *call);
 void call_fail_unknown(struct connection *connection, struct client_call *call);
 
 /* Sends a call's request. As message_send; on -EAGAIN and -ENOBUFS the caller may wait. */
-int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number);
+int call_send(struct lane_ends *ends, const struct binding *binding, struct client_call *call, uint64_t number);
+
+/* Takes in the server's headers for this call, or drops them; call NULL, and the rest, as for call_receive. */
+int call_receive_headers(struct connection *connection, struct lane_ends *ends, const struct ring_record *record,
+                         struct client_call *call);
+
+/* Drops a record that nobody waits for. Likewise. */
+int call_drop(struct connection *connection, struct lane_ends *ends, const struct ring_record *record);
+
+/* Keeps the text of a failure, which is in baton_error(), with the call, for another thread to see. */
+void call_keep_text(struct client_call *call);
+
+/* Has the reply give this loan back. */
+void call_borrow(struct connection *connection, struct reply *reply, int64_t loan);
 
 /* Ends the call with the reply in this record; call NULL: nobody waits for it any more. Advances the ring. Negative: the server
  * broke the protocol, and the call has not ended. */
@@ -156,6 +177,7 @@ void shm_call(struct lane *lane, struct client_call *call);
 int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
                    void *context, struct async_lane **out);
 int shm_async_start(struct async_lane *lane, struct client_call *call);
+bool shm_async_cancel(struct async_lane *lane, struct client_call *call);
 void shm_async_close(struct async_lane *lane);
 enum connection_state shm_state(const struct connection *connection);
 void shm_hang_up(struct connection *connection);

@@ -36,11 +36,13 @@ static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, struct spin_
         }
 }
 
+static bool reply_ready(struct lane *lane);
+
 /* Sleeps until the server rings, dies, or the deadline; looks once more first, and not at all where `ready` already. */
 static void sleep_until(struct lane *lane, bool (*ready)(struct lane *), uint64_t deadline_ns)
 {
         struct waker *waker = &lane->ends.waker;
-        wake_arm(waker);
+        wake_arm(waker, ready != reply_ready);
         if (!ready(lane) && !dead(lane))
                 wake_sleep(waker, &lane->connection->dead, ALIVE, deadline_ns);
         wake_disarm(waker);
@@ -78,12 +80,19 @@ static int wait_for_reply(struct lane *lane, uint64_t deadline_ns)
 
 /* ---- the call --------------------------------------------------------------------------------------------- */
 
+/* Takes in a reply or headers for this call; NULL: for one that was given up. */
+static int receive(struct lane *lane, const struct ring_record *record, struct client_call *call)
+{
+        return (record->kind == SHM_HEADERS ? call_receive_headers : call_receive)(lane->connection, &lane->ends,
+                                                                                   record, call);
+}
+
 /* Takes in answers to calls that were given up: a server whose answers pile up stops taking requests. */
 static int drop_stale(struct lane *lane)
 {
         struct ring_record record;
         int n = ring_peek(&lane->ends.in, &record);
-        return n > 0 ? call_receive(lane->connection, &lane->ends, &record, NULL) : n;
+        return n > 0 ? receive(lane, &record, NULL) : n;
 }
 
 static bool room_or_reply(struct lane *lane)
@@ -123,7 +132,7 @@ static bool send_request(struct lane *lane, const struct binding *binding, struc
 {
         uint64_t pause = HEAP_RETRY_LEAST_NS;
         for (;;) {
-                int error = call_send(&lane->ends, binding, call, ++lane->last_call);
+                int error = call_send(&lane->ends, binding, call, ++lane->last_call << SHM_SLOT_BITS);
                 if (error >= 0)
                         break;
                 if (error == -EAGAIN || error == -ENOBUFS)
@@ -176,16 +185,16 @@ static void await_reply(struct lane *lane, struct client_call *call)
                 n = ring_peek(&lane->ends.in, &record);
                 if (n == 0)
                         continue;
-                bool ours = n > 0 && record.call == lane->last_call;
+                bool ours = n > 0 && record.call == lane->last_call << SHM_SLOT_BITS;
                 /* Other numbers are answers to calls that were given up. */
                 if (n > 0)
-                        n = call_receive(lane->connection, &lane->ends, &record, ours ? call : NULL);
+                        n = receive(lane, &record, ours ? call : NULL);
                 if (n < 0) {
                         connection_kill(lane->connection, "the server sent a malformed record");
                         call_fail_dead(lane->connection, call, true);
                         return;
                 }
-                if (ours)
+                if (ours && record.kind == SHM_REPLY)
                         return;
                 if (deadline_passed(call->deadline_ns)) {
                         give_up(lane, call, -ETIMEDOUT);

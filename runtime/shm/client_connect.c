@@ -140,7 +140,6 @@ int connection_make(const struct sockaddr_un *path, int socket, const baton_chan
         atomic_init(&connection->references, 1);
         pthread_mutex_init(&connection->control, NULL);
         list_init(&connection->watch.link);
-        list_init(&connection->async_lanes);
         list_init(&connection->leavers);
         list_init(&connection->lingering);
         connection->link.socket = -1;

@@ -68,7 +68,7 @@ void call_fail_unknown(struct connection *connection, struct client_call *call)
 
 /* ---- sending ---------------------------------------------------------------------------------------------- */
 
-int call_send(struct lane_ends *ends, const struct binding *binding, const struct client_call *call, uint64_t number)
+int call_send(struct lane_ends *ends, const struct binding *binding, struct client_call *call, uint64_t number)
 {
         struct shm_record header = { .method = (uint16_t)binding->number,
                                      .kind = SHM_REQUEST,
@@ -77,7 +77,11 @@ int call_send(struct lane_ends *ends, const struct binding *binding, const struc
                                      .deadline_ns = call->deadline_ns };
         struct message_form form = { .type = call->method->input,
                                      .graph = binding->graph_request,
-                                     .max_bytes = call->max_request_bytes };
+                                     .max_bytes = call->max_request_bytes,
+                                     .metadata = call->metadata,
+                                     .traffic = &call->traffic };
+        if (!call->request) /* the client streams */
+                return message_send_text(ends, &header, call->metadata, "", 0);
         return message_send(ends, &header, &form, call->request);
 }
 
@@ -119,6 +123,15 @@ static void give_back(void *lender, uint32_t loan)
         shm_unref(connection);
 }
 
+void call_borrow(struct connection *connection, struct reply *reply, int64_t loan)
+{
+        if (loan == NO_LOAN)
+                return;
+        reply->give_back = give_back;
+        reply->lender = shm_ref(connection);
+        reply->loan = (uint32_t)loan;
+}
+
 static void receive_message(struct connection *connection, const struct ring_record *record, struct message_body *body,
                             struct client_call *call)
 {
@@ -134,15 +147,40 @@ static void receive_message(struct connection *connection, const struct ring_rec
                 call_fail(call, room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, true);
                 return;
         }
-        if (body->loan >= 0) {
-                reply->give_back = give_back;
-                reply->lender = shm_ref(connection);
-                reply->loan = (uint32_t)body->loan;
-                body->loan = -1;
-        }
+        call_borrow(connection, reply, body->loan);
+        body->loan = NO_LOAN;
         call->message = message;
         call->code = BATON_OK;
         call->maybe_executed = true;
+}
+
+/* Metadata that is malformed breaks the protocol; what is too much fails the call. */
+static int receive_metadata(struct connection *connection, const struct message_body *body, struct client_call *call,
+                            baton_metadata *metadata)
+{
+        int error = message_metadata(body, connection->options.max_metadata_bytes, &call->reply->arena, metadata);
+        if (error == -EMSGSIZE || error == -ENOMEM) {
+                call_fail(call, BATON_RESOURCE_EXHAUSTED, true);
+                call_keep_text(call);
+        }
+        return error;
+}
+
+static int receive_outcome(struct connection *connection, const struct ring_record *record, struct message_body *body,
+                           struct client_call *call)
+{
+        int error = receive_metadata(connection, body, call, &call->reply->trailers);
+        if (error < 0)
+                return error == -EPROTO ? error : 0;
+        if (record->method != BATON_OK) {
+                receive_failure(record, body, call);
+        } else if (call->method->flags & BATON_SERVER_STREAMING) {
+                call->code = BATON_OK;
+                call->maybe_executed = true;
+        } else {
+                receive_message(connection, record, body, call);
+        }
+        return 0;
 }
 
 int call_receive(struct connection *connection, struct lane_ends *ends, const struct ring_record *record,
@@ -154,11 +192,43 @@ int call_receive(struct connection *connection, struct lane_ends *ends, const st
         int error = locate(connection, record, &body);
         if (error < 0)
                 return error;
-        if (call && record->method != BATON_OK)
-                receive_failure(record, &body, call);
-        else if (call)
-                receive_message(connection, record, &body, call);
+        if (call)
+                error = receive_outcome(connection, record, &body, call);
         message_return(&connection->link, &body);
+        if (error >= 0)
+                ring_advance(&ends->in, record);
+        return error;
+}
+
+int call_receive_headers(struct connection *connection, struct lane_ends *ends, const struct ring_record *record,
+                         struct client_call *call)
+{
+        struct message_body body;
+        int error = locate(connection, record, &body);
+        if (error < 0)
+                return error;
+        if (call)
+                error = message_metadata(&body, connection->options.max_metadata_bytes, &call->reply->arena,
+                                         &call->reply->headers);
+        message_return(&connection->link, &body);
+        if (error == -EPROTO)
+                return error;
+        if (error < 0) /* the call goes on without: it can do no better */
+                log_line(BATON_LOG_WARNING, "%s: the server's headers are dropped: %s", call->method->path,
+                         baton_error());
         ring_advance(&ends->in, record);
         return 0;
+}
+
+int call_drop(struct connection *connection, struct lane_ends *ends, const struct ring_record *record)
+{
+        return call_receive_headers(connection, ends, record, NULL);
+}
+
+void call_keep_text(struct client_call *call)
+{
+        const char *error = baton_error();
+        size_t size = strlen(error) + 1;
+        char *text = baton_arena_alloc(&call->reply->arena, size);
+        call->reply->text = text ? memcpy(text, error, size) : "out of memory";
 }

@@ -169,6 +169,22 @@ int control_listen(const struct sockaddr_un *path, int *lock_fd)
         return fork_guard(fd);
 }
 
+bool control_listens_at(int fd, const struct sockaddr_un *path)
+{
+        struct sockaddr_un name = { 0 };
+        socklen_t name_size = sizeof name, size = sizeof(int);
+        int type = -1, listens = 0;
+        return getsockname(fd, (struct sockaddr *)&name, &name_size) == 0 && name.sun_family == AF_UNIX &&
+               strncmp(name.sun_path, path->sun_path, sizeof name.sun_path) == 0 &&
+               getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET &&
+               getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+}
+
+void control_listen_again(int fd)
+{
+        listen(fd, BACKLOG);
+}
+
 void control_unlisten(const struct sockaddr_un *path, int socket_fd, int lock_fd)
 {
         if (path)

@@ -4,6 +4,7 @@
 
 #include "shm/layout.h"
 #include <baton/call.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/un.h>
@@ -30,6 +31,12 @@ int control_path(const char *address, struct sockaddr_un *path);
 /* A listening socket at that path, and the fd that holds its lock. Makes the directory where it is one of Baton's own. Returns
  * the socket or a negative errno with the reason set; -EADDRINUSE when a living server has it. */
 int control_listen(const struct sockaddr_un *path, int *lock_fd);
+
+/* Whether this is a listening socket of the right kind, bound to that path. */
+bool control_listens_at(int fd, const struct sockaddr_un *path);
+
+/* Makes this process the one that clients see at the other end of sockets they connect from now on. */
+void control_listen_again(int fd);
 
 /* Removes the socket file, unless path is NULL; closes both, or the one where lock_fd is -1. */
 void control_unlisten(const struct sockaddr_un *path, int socket_fd, int lock_fd);

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-        SHM_VERSION = 1,
+        SHM_VERSION = 2,
         SHM_LINE = 64,         /* bytes; the unit of a ring, and of the cache */
         SHM_RING_LEAST = 8192, /* bytes; a failure's text of 1 KiB has to fit in a quarter */
         SHM_RING_MOST = 1 << 20,
@@ -33,25 +33,42 @@ enum {
 struct shm_record {
         _Atomic uint64_t mark; /* the record's line number in the ring's life, plus one */
         uint32_t size;         /* bytes of the body that follows */
-        uint16_t method;       /* request: the server's number of the method. Reply: the status code. */
+        uint16_t method;       /* request: the server's number of the method. Reply: the status code. Else 0. */
         uint8_t kind;          /* shm_kind */
         uint8_t flags;         /* shm_flags */
         uint64_t call;         /* the client's number of the call; a reply repeats it */
-        uint64_t deadline_ns;  /* request: CLOCK_MONOTONIC, 0: none */
+        uint64_t deadline_ns;  /* request: CLOCK_MONOTONIC, 0: none. Credit: lines. */
 };
+
+/*
+ * Calls. A client's number of a call has its slot in the low 16 bits, which no other call of its lane has at the same time: a request
+ * ends what its slot held before. Both sides may send records for calls that the other has just ended: they are dropped.
+ *
+ * Streams. Each side lets the other send so many lines of messages ahead (stream_window, in HELLO and WELCOME), counted with their
+ * headers, and gives the credit back as its reader gets on. A message may be sent while there is any credit left.
+ */
+enum { SHM_SLOT_BITS = 16 };
 
 enum shm_kind {
         SHM_PAD = 1, /* fills the ring up to its end */
         SHM_REQUEST = 2,
-        SHM_REPLY = 3,
+        SHM_REPLY = 3,      /* ends the call; with a message where a single reply is due */
+        SHM_MESSAGE = 4,    /* of a stream, either way */
+        SHM_HALF_CLOSE = 5, /* client: no more messages */
+        SHM_CANCEL = 6,     /* client: ends the call; no reply is due */
+        SHM_CREDIT = 7,     /* either way: so many more lines may be sent */
+        SHM_HEADERS = 8,    /* server: its metadata, before messages and the reply */
+        SHM_FENCE = 9,      /* client: to be sent back, once what stands before it is taken */
 };
 
 enum shm_flags {
         SHM_GRAPH = 1 << 0,       /* the message is a graph stream; otherwise protobuf wire format */
         SHM_GRAPH_REPLY = 1 << 1, /* request: the reply may be a graph stream */
-        SHM_LOAN = 1 << 2,        /* the body starts with struct shm_loan */
+        SHM_LOAN = 1 << 2,        /* the body ends with struct shm_loan */
         SHM_OUTLINE = 1 << 3,     /* the message lies in the heap; the body holds struct shm_outline in its place */
         SHM_NOT_RUN = 1 << 4,     /* reply that is a failure: the handler certainly did not run */
+        SHM_METADATA = 1 << 5,    /* the body starts with struct shm_metadata */
+        SHM_ONEWAY = 1 << 6,      /* request: no reply is due */
 };
 
 /* The message holds payloads in the sender's heap, to be given back by pushing `loan` once. */
@@ -65,6 +82,15 @@ struct shm_outline {
         uint64_t size;
 };
 
+/* Metadata in its flat form (transport/metadata.h): `size` bytes that follow here, or lie in the heap. */
+struct shm_metadata {
+        uint64_t offset; /* in the heap, or SHM_HERE */
+        uint64_t size;
+};
+
+#define SHM_HERE UINT64_MAX
+#define SHM_CREDIT_MOST (UINT64_C(1) << 24) /* lines; more than the largest window */
+
 struct shm_line {
         _Alignas(SHM_LINE) uint8_t bytes[SHM_LINE];
 };
@@ -72,7 +98,8 @@ struct shm_line {
 /* One side's half of a lane. */
 struct shm_half {
         _Alignas(SHM_LINE) _Atomic uint64_t consumed; /* lines of the other half's ring that I have read */
-        _Alignas(SHM_LINE) _Atomic uint32_t asleep; /* 0: I poll. Otherwise I wait for a bell; differs for each wait. */
+        /* 0: I poll. Otherwise I wait for a bell; differs for each wait. Odd: also for room in my ring. */
+        _Alignas(SHM_LINE) _Atomic uint32_t asleep;
         _Atomic uint32_t bell; /* I change it, then FUTEX_WAKE it, when the other side sleeps; it waits on this word */
         struct shm_line ring[];
 };
@@ -119,9 +146,10 @@ struct shm_hello { /* HELLO and WELCOME */
         uint32_t kind;
         uint32_t version;
         uint64_t magic;
-        uint64_t heap_max;   /* bytes that the sender's heap can grow to */
-        uint32_t ring_bytes; /* of lane 0, each way */
-        uint32_t n_methods;  /* WELCOME: entries of the method table */
+        uint64_t heap_max;      /* bytes that the sender's heap can grow to */
+        uint32_t ring_bytes;    /* of lane 0, each way */
+        uint32_t n_methods;     /* WELCOME: entries of the method table */
+        uint64_t stream_window; /* lines */
 };
 
 struct shm_refusal {

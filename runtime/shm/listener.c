@@ -2,9 +2,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fork.h"
+#include "shm/activation.h"
 #include "shm/region.h"
 #include "shm/server.h"
 #include "shm/shm.h"
+#include "shm/takeover.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,20 +38,25 @@ static void admit(struct listener *listener, int socket)
         struct server_sink *sink = listener->sink;
         baton_peer peer = control_peer(socket);
         baton_loop *loop = NULL;
-        const char *why;
+        baton_code code = BATON_OK;
+        const char *why = NULL;
         if (!sink->authorize(sink, &peer)) {
                 log_line(BATON_LOG_WARNING, "%s: refused pid %d of uid %u: not authorized", listener->path.sun_path,
                          (int)peer.pid, (unsigned)peer.uid);
-                server_refuse(socket, BATON_PERMISSION_DENIED,
-                              "this user may not use the server; see baton_server_options.authorize");
+                code = BATON_PERMISSION_DENIED;
+                why = "this user may not use the server; see baton_server_options.authorize";
         } else if (!(loop = sink->place(sink, &peer, &why))) {
                 log_line(BATON_LOG_WARNING, "%s: refused pid %d: %s", listener->path.sun_path, (int)peer.pid, why);
-                server_refuse(socket, BATON_RESOURCE_EXHAUSTED, why);
+                code = BATON_RESOURCE_EXHAUSTED;
         }
-        if (loop)
-                server_connection_adopt(listener, loop, socket, peer);
-        else
-                fork_close(socket);
+        /* A server that is full, or chooses its clients, can be replaced all the same. */
+        bool may_take_over = listener->source.fd >= 0 && (peer.uid == geteuid() || peer.uid == 0);
+        if (loop || may_take_over) {
+                server_connection_adopt(listener, loop ? loop : listener->loop, socket, peer, code, why);
+                return;
+        }
+        server_refuse(socket, code, why);
+        fork_close(socket);
 }
 
 /* Whether more may wait. */
@@ -113,6 +120,21 @@ static int publish_methods(const struct server_config *config)
         return fd;
 }
 
+/* From whoever passed one, from the server that runs there, or a new one. */
+static int get_socket(struct listener *listener)
+{
+        listener->source.fd = activation_take(&listener->path);
+        if (listener->source.fd >= 0)
+                fork_guard(listener->source.fd);
+        if (listener->source.fd != -ENOENT)
+                return listener->source.fd;
+        if (listener->config->options.takeover)
+                return takeover_listen(listener);
+        listener->source.fd = control_listen(&listener->path, &listener->lock_fd);
+        listener->owns_file = listener->source.fd >= 0;
+        return listener->source.fd;
+}
+
 static int start(struct listener *listener, const char *address)
 {
         listener->methods_fd = publish_methods(listener->config);
@@ -126,11 +148,26 @@ static int start(struct listener *listener, const char *address)
                 listener->listening = error >= 0;
                 return error;
         }
-        listener->source.fd = control_listen(&listener->path, &listener->lock_fd);
-        if (listener->source.fd < 0)
-                return listener->source.fd;
-        listener->listening = listener->owns_file = true;
+        error = get_socket(listener);
+        if (error < 0)
+                return error;
+        listener->listening = true;
         return loop_source_add(listener->loop, &listener->source, EPOLLIN);
+}
+
+/* Whether the socket file is this listener's, and neither its old nor its new server's. The lock is held. */
+static bool owns_file(const struct listener *listener)
+{
+        return listener->owns_file && !listener->successor && listener->predecessor < 0;
+}
+
+/* A new server serves there now. */
+static void on_taken(struct loop_task *task)
+{
+        struct listener *listener = container_of(task, struct listener, taken);
+        log_line(BATON_LOG_INFO, "%s: another server has taken over", listener->path.sun_path);
+        stop_listening(listener);
+        listener->sink->taken_over(listener->sink);
 }
 
 static void stop_listening(struct listener *listener)
@@ -144,17 +181,27 @@ static void stop_listening(struct listener *listener)
                 return;
         }
         loop_source_remove(listener->loop, &listener->source);
-        control_unlisten(listener->owns_file ? &listener->path : NULL, listener->source.fd, listener->lock_fd);
+        pthread_mutex_lock(&listener->lock);
+        control_unlisten(owns_file(listener) ? &listener->path : NULL, listener->source.fd, listener->lock_fd);
         listener->source.fd = listener->lock_fd = -1;
+        pthread_mutex_unlock(&listener->lock);
+        if (listener->predecessor >= 0) /* it goes on */
+                fork_close(listener->predecessor);
+        listener->predecessor = -1;
+        loop_unpost(listener->loop, &listener->confirm);
 }
 
 void shm_drain(struct listener *listener)
 {
-        if (listener->listening && listener->owns_file)
+        pthread_mutex_lock(&listener->lock);
+        bool last = listener->listening && owns_file(listener);
+        pthread_mutex_unlock(&listener->lock);
+        if (last) {
+                /* Nobody comes any more, and those who wait are let in, and told at once. */
                 unlink(listener->path.sun_path);
-        /* Those who wait are let in, and told at once. */
-        while (listener->source.fd >= 0 && accept_some(listener))
-                ;
+                while (accept_some(listener))
+                        ;
+        }
         stop_listening(listener);
         say_goodbye(listener);
 }
@@ -181,7 +228,8 @@ int shm_listen(const char *address, const struct server_config *config, struct s
         listener->loop = loop;
         listener->config = config;
         listener->sink = sink;
-        listener->methods_fd = listener->lock_fd = -1;
+        listener->methods_fd = listener->lock_fd = listener->predecessor = -1;
+        listener->taken.run = on_taken;
         pthread_mutex_init(&listener->lock, NULL);
         list_init(&listener->connections);
         int error = start(listener, address);
@@ -202,6 +250,7 @@ static void turn_away(struct inproc_port *port, int socket)
 void shm_unlisten(struct listener *listener)
 {
         listener->port.arrived = turn_away;
+        loop_unpost(listener->loop, &listener->taken);
         stop_listening(listener);
         loop_timer_set(listener->loop, &listener->resume, 0);
         while (!list_empty(&listener->connections))

@@ -5,13 +5,14 @@
 #include "codec/explain.h"
 #include "codec/graph.h"
 #include "codec/wire.h"
+#include "transport/metadata.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
         LEND_MIN = 4096, /* smaller payloads are cheaper to copy than to lend (perf/payload.cpp) */
-        NO_LOAN = -1,
+        PARKED_BODY = 1024,
 };
 
 /* ---- sending ---------------------------------------------------------------------------------------------- */
@@ -22,7 +23,9 @@ struct sender {
         const struct message_form *form;
         int loan;      /* number, or NO_LOAN */
         size_t lent;   /* payload bytes that lie in the heap */
+        size_t copied; /* those of them that were copied there */
         uint8_t *body; /* where the record's body is being written */
+        size_t prefix; /* bytes of metadata in front of the message; a multiple of 8 */
 };
 
 static int too_large(const struct sender *sender, uint64_t bytes)
@@ -48,7 +51,7 @@ static void cancel_loan(struct sender *sender)
         if (sender->loan != NO_LOAN)
                 heap_loan_cancel(&sender->lane->link->heap, (uint32_t)sender->loan);
         sender->loan = NO_LOAN;
-        sender->lent = 0;
+        sender->lent = sender->copied = 0;
 }
 
 static int lend(baton_graph_writer *writer, const void *data, size_t size, uint64_t *offset)
@@ -64,8 +67,60 @@ static int lend(baton_graph_writer *writer, const void *data, size_t size, uint6
         if (at < 0)
                 return at == -ENOMEM ? -ENOMEM : -ENOBUFS;
         *offset = (uint64_t)at;
+        if (!heap_contains(&sender->lane->link->heap, data))
+                sender->copied += size;
         return 0;
 }
+
+/* ---- metadata: in front of the message, or in the heap where it is long ------------------------------------- */
+
+static bool fits_here(const struct lane_ends *lane, size_t flat)
+{
+        return flat <= ring_largest(&lane->out) / 4;
+}
+
+static size_t prefix_size(const struct lane_ends *lane, const baton_metadata *metadata)
+{
+        size_t flat = metadata ? metadata_flat_size(metadata) : 0;
+        if (!flat)
+                return 0;
+        return sizeof(struct shm_metadata) + (fits_here(lane, flat) ? flat : 0);
+}
+
+/* Writes the metadata at the body's start. */
+static int put_metadata(struct sender *sender, const baton_metadata *metadata)
+{
+        if (!sender->prefix)
+                return 0;
+        size_t flat = metadata_flat_size(metadata);
+        struct shm_metadata place = { .offset = SHM_HERE, .size = flat };
+        uint8_t *at = sender->body + sizeof place;
+        if (!fits_here(sender->lane, flat)) {
+                struct heap *heap = &sender->lane->link->heap;
+                int error = open_loan(sender);
+                at = error < 0 ? NULL : heap_lend_new(heap, (uint32_t)sender->loan, flat);
+                if (!at)
+                        return error < 0 ? error : -ENOBUFS;
+                place.offset = (uint64_t)(at - heap->base);
+        }
+        metadata_flatten(metadata, at);
+        memcpy(sender->body, &place, sizeof place);
+        return 0;
+}
+
+/* Makes room in the ring for metadata and so many bytes more; writes the metadata. *room: what may be written behind it, a loan set
+ * aside. */
+static int reserve(struct sender *sender, size_t size, size_t *room)
+{
+        const size_t beside = sender->prefix + sizeof(struct shm_loan);
+        int error = ring_reserve(&sender->lane->out, beside + size, &sender->body, room);
+        if (error < 0)
+                return error;
+        *room -= beside;
+        return put_metadata(sender, sender->form->metadata);
+}
+
+/* ---- the message ------------------------------------------------------------------------------------------ */
 
 /* Encodes a graph stream into `room` bytes at `at`: its size, or negative errno. */
 static int64_t encode(struct sender *sender, const ProtobufCMessage *message, uint8_t *at, size_t room)
@@ -90,34 +145,53 @@ static int64_t write_message(struct sender *sender, const ProtobufCMessage *mess
         return wire_pack(sender->form->type->descriptor, message, at, room);
 }
 
-/* Completes the record whose message of `size` bytes has been written: its loan goes behind it. */
-static int complete(struct sender *sender, struct shm_record *header, size_t size)
+/* Completes the record whose body of `size` bytes has been written, metadata included: its loan goes behind it. */
+static void complete(struct sender *sender, struct shm_record *header, size_t size)
 {
-        if (size + sender->lent > sender->form->max_bytes)
-                return too_large(sender, size + sender->lent);
-        if (sender->form->graph)
-                header->flags |= SHM_GRAPH;
+        if (sender->prefix)
+                header->flags |= SHM_METADATA;
         header->size = (uint32_t)size;
         if (sender->loan == NO_LOAN)
-                return 0;
+                return;
         size_t padded = (size + 7) & ~(size_t)7;
         struct shm_loan loan = { .loan = (uint64_t)sender->loan, .heap_size = heap_size(&sender->lane->link->heap) };
         memcpy(sender->body + padded, &loan, sizeof loan);
         heap_loan_sent(&sender->lane->link->heap, (uint32_t)sender->loan);
         header->flags |= SHM_LOAN;
         header->size = (uint32_t)(padded + sizeof loan);
+}
+
+/* What was sent took: `size` bytes encoded, and payloads. */
+static void count(const struct sender *sender, size_t size)
+{
+        struct traffic *traffic = sender->form->traffic;
+        if (!traffic)
+                return;
+        traffic->copied += size + sender->copied;
+        traffic->lent += sender->lent - sender->copied;
+}
+
+/* The same for a message of `size` bytes that stands behind the metadata. */
+static int complete_message(struct sender *sender, struct shm_record *header, size_t size)
+{
+        if (size + sender->lent > sender->form->max_bytes)
+                return too_large(sender, size + sender->lent);
+        if (sender->form->graph)
+                header->flags |= SHM_GRAPH;
+        complete(sender, header, sender->prefix + size);
+        count(sender, size);
         return 0;
 }
 
 static int publish(struct sender *sender, struct shm_record *header, size_t size)
 {
-        int error = complete(sender, header, size);
+        int error = complete_message(sender, header, size);
         if (error >= 0)
                 ring_publish(&sender->lane->out, header);
         return error;
 }
 
-/* Writes the message to the heap and its place to the body, which has SHM_OUTLINE_BODY bytes. */
+/* Writes the message to the heap and its place to the body, behind the metadata. */
 static int outline(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message, uint64_t size)
 {
         if (size + sender->lent > sender->form->max_bytes)
@@ -133,17 +207,20 @@ static int outline(struct sender *sender, struct shm_record *header, const Proto
         if (written < 0)
                 return (int)written;
         struct shm_outline place = { .offset = (uint64_t)(block - heap->base), .size = (uint64_t)written };
-        memcpy(sender->body, &place, sizeof place);
+        memcpy(sender->body + sender->prefix, &place, sizeof place);
         header->flags |= SHM_OUTLINE;
-        sender->lent += (size_t)written;
-        return complete(sender, header, sizeof place);
+        if (sender->form->graph)
+                header->flags |= SHM_GRAPH;
+        count(sender, (size_t)written);
+        complete(sender, header, sender->prefix + sizeof place);
+        return 0;
 }
 
 static int send_outline(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message,
                         uint64_t size)
 {
         size_t room;
-        int error = ring_reserve(&sender->lane->out, SHM_OUTLINE_BODY, &sender->body, &room);
+        int error = reserve(sender, sizeof(struct shm_outline), &room);
         if (error >= 0)
                 error = outline(sender, header, message, size);
         if (error >= 0)
@@ -157,13 +234,13 @@ static int send_sized(struct sender *sender, struct shm_record *header, const Pr
         int64_t size = size_of(sender, message, lending);
         if (size < 0)
                 return (int)size;
-        if ((uint64_t)size + sizeof(struct shm_loan) + 8 > ring_largest(&sender->lane->out))
+        if ((uint64_t)size + sender->prefix + sizeof(struct shm_loan) + 8 > ring_largest(&sender->lane->out))
                 return send_outline(sender, header, message, (uint64_t)size);
         size_t room;
-        int error = ring_reserve(&sender->lane->out, (size_t)size + 8 + sizeof(struct shm_loan), &sender->body, &room);
+        int error = reserve(sender, (size_t)size + 8, &room);
         if (error < 0)
                 return error;
-        int64_t written = write_message(sender, message, sender->body, room - sizeof(struct shm_loan));
+        int64_t written = write_message(sender, message, sender->body + sender->prefix, room);
         return written < 0 ? (int)written : publish(sender, header, (size_t)written);
 }
 
@@ -171,10 +248,10 @@ static int send_sized(struct sender *sender, struct shm_record *header, const Pr
 static int send_direct(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message)
 {
         size_t room;
-        int error = ring_reserve(&sender->lane->out, sizeof(struct shm_loan), &sender->body, &room);
+        int error = reserve(sender, 0, &room);
         if (error < 0)
                 return error;
-        int64_t size = encode(sender, message, sender->body, room - sizeof(struct shm_loan));
+        int64_t size = encode(sender, message, sender->body + sender->prefix, room);
         return size < 0 ? (int)size : publish(sender, header, (size_t)size);
 }
 
@@ -208,7 +285,7 @@ static int failed(struct sender *sender, struct shm_record *header, uint8_t flag
         header->flags = flags;
         if (error == -EPROTO)
                 error_set(error, "the peer's read position is impossible");
-        if (error == -EILSEQ || error == -ENODATA || error == -ELOOP || error == -EINVAL)
+        if (message && (error == -EILSEQ || error == -ENODATA || error == -ELOOP || error == -EINVAL))
                 explain_failure(error, sender->form->type, message);
         return error == -EFBIG ? -EMSGSIZE : error;
 }
@@ -216,10 +293,44 @@ static int failed(struct sender *sender, struct shm_record *header, uint8_t flag
 int message_send(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
                  const ProtobufCMessage *message)
 {
-        struct sender sender = { .lane = lane, .form = form, .loan = NO_LOAN };
+        struct sender sender = {
+                .lane = lane, .form = form, .loan = NO_LOAN, .prefix = prefix_size(lane, form->metadata)
+        };
         uint8_t flags = header->flags;
         int error = send(&sender, header, message);
         return error < 0 ? failed(&sender, header, flags, error, message) : 0;
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------ */
+
+static int put_text(struct sender *sender, struct shm_record *header, const char *text, size_t size)
+{
+        if (size)
+                memcpy(sender->body + sender->prefix, text, size);
+        complete(sender, header, sender->prefix + size);
+        return 0;
+}
+
+int message_send_text(struct lane_ends *lane, struct shm_record *header, const baton_metadata *metadata,
+                      const char *text, size_t size)
+{
+        struct message_form form = { .metadata = metadata };
+        struct sender sender = { .lane = lane, .form = &form, .loan = NO_LOAN, .prefix = prefix_size(lane, metadata) };
+        uint8_t flags = header->flags;
+        size_t room;
+        int error = reserve(&sender, size, &room);
+        if (error < 0)
+                return failed(&sender, header, flags, error, NULL);
+        put_text(&sender, header, text, size);
+        ring_publish(&lane->out, header);
+        return 0;
+}
+
+/* ---- parking ---------------------------------------------------------------------------------------------- */
+
+size_t message_parked_room(const struct lane_ends *lane, const baton_metadata *metadata)
+{
+        return prefix_size(lane, metadata) + PARKED_BODY + sizeof(struct shm_loan);
 }
 
 static int park(struct sender *sender, struct shm_record *header, const ProtobufCMessage *message)
@@ -227,16 +338,33 @@ static int park(struct sender *sender, struct shm_record *header, const Protobuf
         int64_t size = size_of(sender, message, true);
         if (size < 0)
                 return (int)size;
-        if ((uint64_t)size + 8 + sizeof(struct shm_loan) > SHM_PARKED_BODY)
+        int error = put_metadata(sender, sender->form->metadata);
+        if (error < 0)
+                return error;
+        if ((uint64_t)size + 8 > PARKED_BODY)
                 return outline(sender, header, message, (uint64_t)size);
-        int64_t written = write_message(sender, message, sender->body, SHM_PARKED_BODY - sizeof(struct shm_loan));
-        return written < 0 ? (int)written : complete(sender, header, (size_t)written);
+        int64_t written = write_message(sender, message, sender->body + sender->prefix, PARKED_BODY);
+        return written < 0 ? (int)written : complete_message(sender, header, (size_t)written);
+}
+
+int message_park_text(struct lane_ends *lane, struct shm_record *header, const baton_metadata *metadata,
+                      const char *text, size_t size, uint8_t *body)
+{
+        struct message_form form = { .metadata = metadata };
+        struct sender sender = {
+                .lane = lane, .form = &form, .loan = NO_LOAN, .body = body, .prefix = prefix_size(lane, metadata)
+        };
+        uint8_t flags = header->flags;
+        int error = put_metadata(&sender, metadata);
+        return error < 0 ? failed(&sender, header, flags, error, NULL) : put_text(&sender, header, text, size);
 }
 
 int message_park(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
-                 const ProtobufCMessage *message, uint8_t body[SHM_PARKED_BODY])
+                 const ProtobufCMessage *message, uint8_t *body)
 {
-        struct sender sender = { .lane = lane, .form = form, .loan = NO_LOAN, .body = body };
+        struct sender sender = {
+                .lane = lane, .form = form, .loan = NO_LOAN, .body = body, .prefix = prefix_size(lane, form->metadata)
+        };
         uint8_t flags = header->flags;
         int error = park(&sender, header, message);
         if (error == -EMSGSIZE) /* the heap had no room for a payload */
@@ -254,133 +382,4 @@ int message_send_bytes(struct lane_ends *lane, struct shm_record *header, const 
         memcpy(body, bytes, header->size);
         ring_publish(&lane->out, header);
         return 0;
-}
-
-/* ---- receiving -------------------------------------------------------------------------------------------- */
-
-static int malformed(const char *what)
-{
-        return error_set(-EPROTO, "the peer sent a record with %s", what);
-}
-
-/* Takes the loan off the end of the body. */
-static int take_loan(struct link *link, struct message_body *body)
-{
-        struct shm_loan loan;
-        if (body->size < sizeof loan)
-                return malformed("no room for its loan");
-        body->size -= sizeof loan;
-        memcpy(&loan, body->at + body->size, sizeof loan);
-        __asm__ __volatile__("" ::: "memory");
-        if (loan.loan >= SHM_LOANS || loan.heap_size > link->peer_heap_reserved)
-                return malformed("an impossible loan");
-        if (loan.heap_size > atomic_load_explicit(&link->peer_heap_size, memory_order_acquire))
-                return -EAGAIN;
-        body->loan = (int64_t)loan.loan;
-        return 0;
-}
-
-int message_locate(struct link *link, const struct ring_record *record, struct message_body *body)
-{
-        *body = (struct message_body){ .at = record->body, .size = record->size, .loan = NO_LOAN };
-        if (!(record->flags & SHM_LOAN))
-                return record->flags & SHM_OUTLINE ? malformed("a heap message but no loan") : 0;
-        int error = take_loan(link, body);
-        if (error < 0 || !(record->flags & SHM_OUTLINE))
-                return error;
-        struct shm_outline outline;
-        if (body->size < sizeof outline)
-                return malformed("no room for its place");
-        memcpy(&outline, body->at, sizeof outline);
-        __asm__ __volatile__("" ::: "memory");
-        uint64_t mapped = atomic_load_explicit(&link->peer_heap_size, memory_order_acquire);
-        if (outline.offset > mapped || outline.size > mapped - outline.offset || outline.offset & 7)
-                return malformed("a place outside the heap");
-        body->at = link->peer_heap + outline.offset;
-        body->size = outline.size;
-        return 0;
-}
-
-static int too_large_to_take(const struct message_form *form, uint64_t bytes)
-{
-        return error_set(-EMSGSIZE, "%s of %llu bytes is over the receiver's limit of %zu bytes (max_message_bytes)",
-                         form->type->descriptor->name, (unsigned long long)bytes, form->max_bytes);
-}
-
-static int decode_graph(struct link *link, const struct message_body *body, const struct message_form *form,
-                        baton_arena *arena, ProtobufCMessage *message, bool *borrows)
-{
-        baton_graph_reader reader = { .at = body->at,
-                                      .end = body->at + body->size,
-                                      .heap = link->peer_heap,
-                                      .heap_size = atomic_load_explicit(&link->peer_heap_size, memory_order_acquire),
-                                      .arena = arena };
-        int error = graph_decode_into(form->type, &reader, message);
-        *borrows = reader.references;
-        if (error < 0)
-                return error;
-        if (reader.references && body->loan == NO_LOAN)
-                return malformed("payloads in the heap but no loan");
-        if (reader.borrowed > form->max_bytes - body->size)
-                return too_large_to_take(form, body->size + reader.borrowed);
-        return 0;
-}
-
-/* The wire decoder reads bytes more than once, so it gets a private copy. */
-static int decode_wire(const struct message_body *body, const baton_type *type, baton_arena *arena,
-                       ProtobufCMessage *message)
-{
-        uint8_t small[1024];
-        uint8_t *copy = body->size <= sizeof small ? small : malloc(body->size);
-        if (!copy)
-                return -ENOMEM;
-        memcpy(copy, body->at, body->size);
-        int error = wire_unpack_into(type->descriptor, copy, body->size, arena, message);
-        if (copy != small)
-                free(copy);
-        return error;
-}
-
-static int explain_decode(int error, const baton_type *type)
-{
-        const char *name = type->descriptor->name;
-        switch (error) {
-        case -EBADMSG:
-                return error_set(error, "the peer sent a malformed %s; are both sides built from the same .proto?",
-                                 name);
-        case -EILSEQ:
-                return error_set(error, "the peer sent a %s with a string that is not valid UTF-8", name);
-        case -ELOOP:
-                return error_set(error, "the peer sent a %s nested deeper than %d levels", name, BATON_MAX_DEPTH);
-        case -ENODATA:
-                return error_set(error, "the peer sent a %s without a required field", name);
-        case -ENOMEM:
-                return error_set(error, "no memory to receive a %s: it unfolds to more than max_message_bytes allows",
-                                 name);
-        default:
-                return error;
-        }
-}
-
-int message_decode(struct link *link, struct message_body *body, const struct message_form *form, baton_arena *arena,
-                   ProtobufCMessage *message)
-{
-        bool borrows = false;
-        int error;
-        if (body->size > form->max_bytes)
-                error = too_large_to_take(form, body->size);
-        else if (form->graph)
-                error = decode_graph(link, body, form, arena, message, &borrows);
-        else
-                error = decode_wire(body, form->type, arena, message);
-        if (error < 0 || !borrows)
-                message_return(link, body);
-        return error < 0 ? explain_decode(error, form->type) : 0;
-}
-
-void message_return(struct link *link, struct message_body *body)
-{
-        if (body->loan != NO_LOAN)
-                link_return_loan(link, (uint32_t)body->loan);
-        body->loan = NO_LOAN;
 }

@@ -3,11 +3,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-static uint64_t lines_of(size_t body)
-{
-        return (sizeof(struct shm_record) + body + SHM_LINE - 1) / SHM_LINE;
-}
-
 static struct shm_record *producer_at(const struct ring_producer *ring, uint64_t line)
 {
         return (struct shm_record *)&ring->lines[line & (ring->n_lines - 1)];
@@ -53,7 +48,7 @@ static int find_room(struct ring_producer *ring, size_t size, uint64_t *pad)
 {
         if (size > ring_largest(ring))
                 return -EMSGSIZE;
-        uint64_t lines = lines_of(size);
+        uint64_t lines = ring_lines(size);
         *pad = to_end(ring) < lines ? to_end(ring) : 0;
         int64_t room = free_lines(ring, lines + *pad);
         if (room < 0)
@@ -101,7 +96,7 @@ int ring_reserve(struct ring_producer *ring, size_t size, uint8_t **body, size_t
 
 void ring_publish(struct ring_producer *ring, const struct shm_record *header)
 {
-        publish(ring, header, lines_of(header->size));
+        publish(ring, header, ring_lines(header->size));
 }
 
 int ring_peek(struct ring_consumer *ring, struct ring_record *out)
@@ -116,7 +111,7 @@ int ring_peek(struct ring_consumer *ring, struct ring_record *out)
                 memcpy((uint8_t *)&header + sizeof header.mark, (const uint8_t *)record + sizeof header.mark,
                        sizeof header - sizeof header.mark);
                 __asm__ __volatile__("" ::: "memory"); /* from here on only the copy is read */
-                uint64_t lines = lines_of(header.size);
+                uint64_t lines = ring_lines(header.size);
                 bool pad = header.kind == SHM_PAD;
                 /* A pad ends with the ring and does not fill it: so one peek meets one at most, whatever the peer writes. */
                 if (lines > ring->n_lines - line || (pad && (lines != ring->n_lines - line || !line)))
@@ -128,6 +123,7 @@ int ring_peek(struct ring_consumer *ring, struct ring_record *out)
                                              .flags = header.flags,
                                              .call = header.call,
                                              .deadline_ns = header.deadline_ns,
+                                             .line = ring->head,
                                              .next = ring->head + lines };
                 if (!pad)
                         return 1;

@@ -45,8 +45,15 @@ struct ring_record {
         uint8_t flags;
         uint64_t call;
         uint64_t deadline_ns;
+        uint64_t line; /* its first */
         uint64_t next; /* the line behind it */
 };
+
+/* Lines that a record with a body of this size takes. */
+static inline uint64_t ring_lines(size_t body)
+{
+        return (sizeof(struct shm_record) + body + SHM_LINE - 1) / SHM_LINE;
+}
 
 void ring_producer_init(struct ring_producer *ring, struct shm_line *lines, size_t bytes,
                         const _Atomic uint64_t *consumed_word);

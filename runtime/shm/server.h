@@ -3,9 +3,11 @@
 #define SHM_SERVER_H
 
 #include "base/loop.h"
+#include "base/timers.h"
 #include "shm/inproc.h"
 #include "shm/link.h"
 #include "shm/message.h"
+#include "shm/stream.h"
 #include "transport/transport.h"
 
 struct server_connection;
@@ -25,6 +27,10 @@ struct listener {
         pthread_mutex_t lock;
         struct list connections; /* under the lock, as are the next */
         bool draining;
+        struct server_connection *successor; /* of a new server that was given the socket, until it serves */
+        struct loop_task taken;              /* stops this listener, then */
+        int predecessor;                     /* the other way round: a connection to the old server; -1 */
+        struct loop_task confirm;            /* tells it that this one serves */
 };
 
 /* A reply that waits for room in the ring. */
@@ -47,6 +53,14 @@ struct server_lane {
         bool attend_posted;
         int bell_fd;      /* rings the client's loop; -1: futex */
         bool unannounced; /* read since the client was last told; the loop's */
+        /* Calls that live on after their handler ran, by the slot in their number. */
+        struct shm_server_call **calls;
+        uint32_t n_calls; /* slots of that table; changed by the loop */
+        struct timers deadlines;
+        struct loop_timer deadline; /* the earliest; the loop's */
+        struct list waiting;        /* streams that wait for room */
+        atomic_bool waits;          /* there are some; set under the lock */
+        struct list excited;        /* calls whose handlers are to be told; the loop's */
 };
 
 struct server_connection {
@@ -64,10 +78,18 @@ struct server_connection {
         atomic_bool closed;
         bool established; /* changes under the listener's lock, as does the next */
         bool told_goaway;
+        baton_code
+                guest; /* what a client is refused with; OK: none. A new server of the same user is heard all the same. */
+        const char *guest_text;
         atomic_uint n_calls;
         struct turn turn; /* of its calls, with core */
         struct server_lane *lanes[SHM_LANES];
-        struct shm_server_call *spare;              /* calls for reuse; the loop's */
+        size_t max_metadata_bytes;
+        uint32_t stream_window;        /* lines */
+        uint64_t stream_credit;        /* lines that the client takes ahead of a stream's reader */
+        struct inbox_budget held;      /* what its calls take beyond their handlers */
+        uint64_t looked_ns;            /* when a handler last looked whether the client is gone; the loop's */
+        struct shm_server_call *spare; /* calls for reuse; the loop's */
         _Atomic(struct shm_server_call *) returned; /* freed on other threads */
 };
 
@@ -79,14 +101,32 @@ struct shm_server_call {
         struct message_body body; /* the request's loan */
         void **blocks;            /* from baton_call_alloc */
         uint32_t n_blocks;
+        size_t held;           /* bytes that count against the connection */
+        bool known;            /* in the lane's table; its lock */
+        bool streams;          /* as is the rest */
+        struct timer_node due; /* in the lane's deadlines */
+        struct stream stream;
+        struct list excited; /* in the lane's list, or alone */
         struct shm_server_call *next;
         _Alignas(16) uint8_t first_chunk[2048]; /* of the arena: small calls need no malloc */
 };
 
+static inline struct shm_server_call *shm_call_of(const struct baton_call *call)
+{
+        return container_of(call, struct shm_server_call, call);
+}
+
+static inline bool server_closed(const struct server_connection *connection)
+{
+        return atomic_load_explicit(&connection->closed, memory_order_acquire);
+}
+
 /* ---- server_connection.c ---------------------------------------------------------------------------------- */
 
-/* Takes over an accepted socket, and its place with the sink; handshake and all else run on `loop`. */
-void server_connection_adopt(struct listener *listener, baton_loop *loop, int socket, baton_peer peer);
+/* Takes over an accepted socket, and its place with the sink, unless it is a guest (code not OK); handshake and all else run on
+ * `loop`. */
+void server_connection_adopt(struct listener *listener, baton_loop *loop, int socket, baton_peer peer, baton_code code,
+                             const char *text);
 
 /* Ends the connection; on its loop's thread, or while no loop runs. Frees it unless calls are left. */
 void server_connection_close(struct server_connection *connection, const char *why);
@@ -116,8 +156,59 @@ void server_lane_free(struct server_lane *lane);
 /* Serves the request in this record and hands its lines back. Negative when the client broke the protocol. */
 int server_call_begin(struct server_lane *lane, const struct ring_record *record);
 
-/* Sends, or else parks, a failure. */
+void server_calls_free(struct server_connection *connection);
+
+/* ---- server_answer.c: what is sent now, or else parked ------------------------------------------------------- */
+
+int server_answer(struct baton_call *call, const struct answer *answer);
 int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool not_run, const char *text);
+int server_send_fence(struct server_lane *lane, uint64_t number);
+
+/* headers NULL: nothing is sent. The lane's lock is held. */
+int server_send_headers(struct server_lane *lane, uint64_t number, const baton_metadata *headers);
+
+/* ---- server_stream.c -------------------------------------------------------------------------------------- */
+
+/* Handles one record of any kind, and hands its lines back. Negative when the client broke the protocol. The loop's thread, as
+ * all but the entries of call_ops. */
+int server_record(struct server_lane *lane, const struct ring_record *record);
+
+/* Finds the message of a record, whose segment was announced before it. 0 or negative. */
+int server_locate(struct server_lane *lane, const struct ring_record *record, struct message_body *body);
+
+/* The call lives on after its handler ran: it is found again by its number, ends at its deadline, and counts against the
+ * connection. The caller has a reference. */
+void server_call_keep(struct shm_server_call *self);
+
+/* It was answered, or is cancelled: records for it are dropped from now on. The lane's lock is held; any thread. */
+void server_call_forget(struct shm_server_call *self);
+
+/* The last reference is gone. Any thread. */
+void server_call_deinit(struct shm_server_call *self);
+
+/* A request with this number begins: what its slot held before is cancelled. */
+void server_call_supersede(struct server_lane *lane, uint64_t number);
+
+/* The client is gone. */
+void server_calls_cancel(struct server_lane *lane);
+
+/* The lane's timer. */
+void server_on_deadline(struct loop_timer *timer);
+
+/* A streaming call is about to be served. */
+void server_stream_begin(struct shm_server_call *self);
+
+/* Tells the handlers that are to be told. */
+void server_streams_tell(struct server_lane *lane);
+
+/* Streams that wait for room in the ring, or, with `heap`, in the heap, get on. True: some still wait. */
+bool server_streams_room(struct server_lane *lane, bool heap);
+
+int server_stream_send(struct baton_call *call, const ProtobufCMessage *message, const baton_metadata *headers);
+int server_stream_recv(struct baton_call *call, struct reply *reply, const ProtobufCMessage **message);
+void server_stream_keep(struct baton_call *call, struct reply *reply, size_t bytes);
+
+/* ---- more of server_lane.c -------------------------------------------------------------------------------- */
 
 /* Ends the connection of a client that broke the protocol; the lane's lock is held. Any thread: its loop closes it. */
 void server_lane_condemn(struct server_lane *lane, const char *why);
@@ -130,7 +221,5 @@ void server_lane_attend(struct server_lane *lane);
 
 /* Rings the client where it sleeps; the lane's lock is held. */
 void server_lane_notify(struct server_lane *lane);
-
-void server_calls_free(struct server_connection *connection);
 
 #endif

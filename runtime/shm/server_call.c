@@ -4,136 +4,9 @@
 #include "base/error.h"
 #include "shm/server.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { DRAINS_MOST = 16 }; /* of 64 control messages each: more than an honest client ever has under way */
-
-static struct shm_server_call *shm_call_of(const struct baton_call *call)
-{
-        return container_of(call, struct shm_server_call, call);
-}
-
-/* ---- sending ---------------------------------------------------------------------------------------------- */
-
-static bool closed(const struct server_connection *connection)
-{
-        return atomic_load_explicit(&connection->closed, memory_order_acquire);
-}
-
-static int gone(void)
-{
-        return error_set(-EPIPE, "the client is gone; nobody gets this reply");
-}
-
-/* Keeps a reply until the client has read on; the lock is held. */
-static void park(struct server_lane *lane, struct parked *parked, const struct shm_record *header)
-{
-        parked->header = *header;
-        list_append(&lane->parked, &parked->link);
-        lane->n_parked++;
-        server_lane_attend(lane);
-}
-
-static struct parked *new_parked(size_t body)
-{
-        struct parked *parked = malloc(sizeof *parked + body);
-        if (!parked)
-                error_set(-ENOMEM, "no memory to keep a reply for a client that does not read");
-        return parked;
-}
-
-bool server_unpark(struct server_lane *lane)
-{
-        while (!list_empty(&lane->parked)) {
-                struct parked *parked = container_of(lane->parked.next, struct parked, link);
-                int error = message_send_bytes(&lane->ends, &parked->header, parked->body);
-                if (error == -EPROTO)
-                        server_lane_condemn(lane, "its read position is impossible");
-                if (error < 0)
-                        return false;
-                list_remove(&parked->link);
-                lane->n_parked--;
-                free(parked);
-        }
-        return true;
-}
-
-static int park_text(struct server_lane *lane, const struct shm_record *header, const char *text)
-{
-        struct parked *parked = new_parked(header->size);
-        if (!parked)
-                return -ENOMEM;
-        memcpy(parked->body, text, header->size);
-        park(lane, parked, header);
-        return 0;
-}
-
-static int send_failure(struct server_lane *lane, struct shm_record *header, const char *text)
-{
-        size_t length = strlen(text);
-        header->size = (uint32_t)(length < 1024 ? length : 1024);
-        int error = server_unpark(lane) ? message_send_bytes(&lane->ends, header, text) : -EAGAIN;
-        if (error == -EAGAIN)
-                error = park_text(lane, header, text);
-        server_lane_notify(lane);
-        if (error >= 0)
-                return 0;
-        /* A call must not stay without an outcome: the end of the connection is one. */
-        server_lane_condemn(lane, error == -EPROTO ? "its read position is impossible" : "no memory to answer it");
-        return gone();
-}
-
-int server_fail(struct server_lane *lane, uint64_t number, baton_code code, bool not_run, const char *text)
-{
-        struct shm_record header = {
-                .method = (uint16_t)code, .kind = SHM_REPLY, .flags = not_run ? SHM_NOT_RUN : 0, .call = number
-        };
-        pthread_mutex_lock(&lane->lock);
-        int error = closed(lane->connection) ? gone() : send_failure(lane, &header, text);
-        pthread_mutex_unlock(&lane->lock);
-        return error;
-}
-
-static int park_message(struct server_lane *lane, struct shm_record *header, const struct message_form *form,
-                        const ProtobufCMessage *message)
-{
-        struct parked *parked = new_parked(SHM_PARKED_BODY);
-        int error = parked ? message_park(&lane->ends, header, form, message, parked->body) : -ENOMEM;
-        if (error < 0)
-                free(parked);
-        else
-                park(lane, parked, header);
-        return error;
-}
-
-static int send_reply(struct shm_server_call *self, struct server_lane *lane, const ProtobufCMessage *message)
-{
-        struct shm_record header = { .method = BATON_OK, .kind = SHM_REPLY, .call = self->number };
-        struct message_form form = { .type = self->call.method->output,
-                                     .graph = self->graph_reply,
-                                     .max_bytes = lane->connection->max_message_bytes };
-        int error = server_unpark(lane) ? message_send(&lane->ends, &header, &form, message) : -EAGAIN;
-        if (error == -EAGAIN)
-                error = park_message(lane, &header, &form, message);
-        if (error >= 0)
-                server_lane_notify(lane);
-        if (error != -EPROTO)
-                return error;
-        server_lane_condemn(lane, "its read position is impossible");
-        return gone();
-}
-
-static int answer(struct baton_call *call, const struct answer *answer)
-{
-        struct shm_server_call *self = shm_call_of(call);
-        if (!answer->message)
-                return server_fail(self->lane, self->number, answer->code, answer->not_run, answer->text);
-        pthread_mutex_lock(&self->lane->lock);
-        int error = closed(self->lane->connection) ? gone() : send_reply(self, self->lane, answer->message);
-        pthread_mutex_unlock(&self->lane->lock);
-        return error;
-}
 
 /* ---- a call's memory -------------------------------------------------------------------------------------- */
 
@@ -161,9 +34,36 @@ static void *alloc(struct baton_call *call, size_t size)
         return block;
 }
 
+/* Looks for the client's death and for CANCEL where the loop cannot, because a handler keeps it; costs a system call, so only
+ * now and then. */
+static bool look_for_end(struct shm_server_call *self)
+{
+        struct server_connection *connection = self->lane->connection;
+        uint64_t now = clock_coarse_ns();
+        if (now == connection->looked_ns)
+                return false;
+        connection->looked_ns = now;
+        struct pollfd control = { .fd = connection->shared.socket, .events = POLLRDHUP };
+        if (poll(&control, 1, 0) > 0 && control.revents & (POLLRDHUP | POLLHUP | POLLERR))
+                return true;
+        _Atomic uint64_t nowhere;
+        struct ring_consumer ahead = self->lane->ends.in; /* a copy: what it sees stays in the ring */
+        ahead.consumed_word = &nowhere;
+        struct ring_record record;
+        for (uint64_t lines = 0; lines < ahead.n_lines && ring_peek(&ahead, &record) > 0;) {
+                if (record.kind == SHM_CANCEL && record.call == self->number)
+                        return true;
+                lines += record.next - record.line;
+                ring_advance(&ahead, &record);
+        }
+        return false;
+}
+
 static bool call_gone(struct baton_call *call)
 {
-        return closed(shm_call_of(call)->lane->connection);
+        struct shm_server_call *self = shm_call_of(call);
+        return atomic_load_explicit(&call->cancelled, memory_order_relaxed) || server_closed(self->lane->connection) ||
+               (loop_is_current(self->lane->connection->loop) && look_for_end(self));
 }
 
 static bool on_loop(const struct baton_call *call)
@@ -208,6 +108,8 @@ static void free_call(struct baton_call *call)
 {
         struct shm_server_call *self = shm_call_of(call);
         struct server_connection *connection = self->lane->connection;
+        if (self->known || self->streams)
+                server_call_deinit(self);
         for (uint32_t i = 0; i < self->n_blocks; i++)
                 heap_free(&connection->shared.heap, self->blocks[i]);
         self->n_blocks = 0;
@@ -235,23 +137,16 @@ void server_calls_free(struct server_connection *connection)
         free_calls(atomic_load_explicit(&connection->returned, memory_order_acquire));
 }
 
-static const struct call_ops call_ops = {
-        .answer = answer, .alloc = alloc, .gone = call_gone, .on_loop = on_loop, .free = free_call
-};
+static const struct call_ops call_ops = { .answer = server_answer,
+                                          .send = server_stream_send,
+                                          .recv = server_stream_recv,
+                                          .keep = server_stream_keep,
+                                          .alloc = alloc,
+                                          .gone = call_gone,
+                                          .on_loop = on_loop,
+                                          .free = free_call };
 
 /* ---- a call's begin --------------------------------------------------------------------------------------- */
-
-/* The segment was announced before the record was published, so the message is there to be read, if behind others. */
-static int locate(struct server_lane *lane, const struct ring_record *record, struct message_body *body)
-{
-        int error = message_locate(&lane->connection->shared, record, body);
-        for (int i = 0; error == -EAGAIN && i < DRAINS_MOST; i++) {
-                error = server_connection_drain(lane->connection);
-                if (error >= 0)
-                        error = message_locate(&lane->connection->shared, record, body);
-        }
-        return error == -EAGAIN ? -EPROTO : error;
-}
 
 /* Answers without a call; the handler did not run. */
 static int turn_away(struct server_lane *lane, const struct ring_record *record, struct message_body *body,
@@ -259,6 +154,8 @@ static int turn_away(struct server_lane *lane, const struct ring_record *record,
 {
         message_return(&lane->connection->shared, body);
         ring_advance(&lane->ends.in, record);
+        if (record->flags & SHM_ONEWAY)
+                return 0;
         server_fail(lane, record->call, code, true, text);
         return 0;
 }
@@ -273,13 +170,14 @@ static struct shm_server_call *new_call(struct server_lane *lane, const struct r
         self->lane = lane;
         self->number = record->call;
         self->graph_reply = record->flags & SHM_GRAPH_REPLY;
-        self->body = (struct message_body){ .loan = -1 };
-        connection->sink->init(&self->call, 1);
+        self->body = (struct message_body){ .loan = NO_LOAN };
+        connection->sink->init(&self->call, 2); /* for its holds, and to look at it after its handler */
         self->call.ops = &call_ops;
         self->call.offer = offer;
         self->call.method = offer->method;
         self->call.deadline_ns = record->deadline_ns;
         self->call.peer = connection->peer;
+        self->call.oneway = record->flags & SHM_ONEWAY;
         server_connection_ref(connection);
         atomic_fetch_add_explicit(&connection->n_calls, 1, memory_order_relaxed);
         return self;
@@ -287,7 +185,11 @@ static struct shm_server_call *new_call(struct server_lane *lane, const struct r
 
 static int decode(struct shm_server_call *self, const struct ring_record *record, const baton_type *type)
 {
+        int bad = message_metadata(&self->body, self->lane->connection->max_metadata_bytes, &self->call.arena,
+                                   &self->call.metadata);
         self->call.request = NULL;
+        if (bad < 0 || self->call.method->flags & BATON_CLIENT_STREAMING)
+                return bad;
         ProtobufCMessage *message = held_new_message(&self->call.held, &self->call.arena, type->descriptor);
         if (!message)
                 return error_set(-ENOMEM, "no memory for the request");
@@ -299,21 +201,41 @@ static int decode(struct shm_server_call *self, const struct ring_record *record
         return error;
 }
 
+/* Why no more calls are taken; NULL: they are. */
+static const char *overload(struct server_connection *connection)
+{
+        const baton_server_options *options = &connection->listener->config->options;
+        if (atomic_load_explicit(&connection->n_calls, memory_order_relaxed) >= options->max_calls)
+                return "too many unanswered calls on this connection (max_calls of the server)";
+        if (atomic_load_explicit(&connection->held.used, memory_order_relaxed) > connection->held.limit)
+                return "the calls of this connection hold too much memory (max_held_bytes of the server)";
+        return NULL;
+}
+
+static void serve(struct server_lane *lane, struct shm_server_call *self)
+{
+        struct server_sink *sink = lane->connection->sink;
+        sink->serve(sink, &self->call);
+        /* Most calls have ended by now, and nobody else knows them. */
+        if (atomic_load_explicit(&self->call.memory, memory_order_acquire) != 1)
+                server_call_keep(self);
+        sink->unref(&self->call);
+}
+
 static int begin(struct server_lane *lane, const struct ring_record *record, struct message_body *body,
                  const struct offer *offer)
 {
-        const struct server_config *config = lane->connection->listener->config;
         if (deadline_passed(record->deadline_ns))
                 return turn_away(lane, record, body, BATON_DEADLINE_EXCEEDED,
                                  "the deadline passed before the call began");
-        if (atomic_load_explicit(&lane->connection->n_calls, memory_order_relaxed) >= config->options.max_calls)
-                return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED,
-                                 "too many unanswered calls on this connection (max_calls of the server)");
+        const char *why = overload(lane->connection);
+        if (why)
+                return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED, why);
         struct shm_server_call *self = new_call(lane, record, offer);
         if (!self)
                 return turn_away(lane, record, body, BATON_RESOURCE_EXHAUSTED, "the server is out of memory");
         self->body = *body;
-        body->loan = -1;
+        body->loan = NO_LOAN;
         int error = decode(self, record, offer->method->input);
         if (error < 0) {
                 free_call(&self->call);
@@ -321,9 +243,11 @@ static int begin(struct server_lane *lane, const struct ring_record *record, str
                 return turn_away(lane, record, body, room ? BATON_RESOURCE_EXHAUSTED : BATON_INVALID_ARGUMENT,
                                  baton_error());
         }
-        ring_advance(&lane->ends.in,
-                     record); /* before the handler: its lines can be reused, and the client knows that it runs */
-        lane->connection->listener->sink->serve(lane->connection->listener->sink, &self->call);
+        if (offer->method->flags & (BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING))
+                server_stream_begin(self);
+        /* Before the handler: its lines can be reused, and the client knows that it runs. */
+        ring_advance(&lane->ends.in, record);
+        serve(lane, self);
         return 0;
 }
 
@@ -331,10 +255,11 @@ int server_call_begin(struct server_lane *lane, const struct ring_record *record
 {
         const struct server_config *config = lane->connection->listener->config;
         struct message_body body;
-        if (record->kind != SHM_REQUEST || record->method >= config->n_offers)
+        if (record->method >= config->n_offers)
                 return -EPROTO;
-        int error = locate(lane, record, &body);
+        int error = server_locate(lane, record, &body);
         if (error < 0)
                 return error;
+        server_call_supersede(lane, record->call);
         return begin(lane, record, &body, &config->offers[record->method]);
 }

@@ -4,6 +4,7 @@
 #include "base/fork.h"
 #include "shm/region.h"
 #include "shm/server.h"
+#include "shm/takeover.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,9 +58,11 @@ void server_connection_close(struct server_connection *connection, const char *w
         shutdown(connection->shared.socket, SHUT_RDWR);
         pthread_mutex_lock(&listener->lock);
         list_remove(&connection->link);
+        takeover_forget(connection);
         pthread_mutex_unlock(&listener->lock);
         connection->listener = NULL;
-        listener->sink->leave(listener->sink, connection->loop, &connection->peer);
+        if (connection->guest == BATON_OK)
+                listener->sink->leave(listener->sink, connection->loop, &connection->peer);
         server_connection_unref(connection);
 }
 
@@ -108,7 +111,8 @@ static int send_welcome(struct server_connection *connection, int base_fd)
                                      .magic = SHM_MAGIC,
                                      .heap_max = config->options.max_heap_bytes,
                                      .ring_bytes = connection->shared.ring_bytes,
-                                     .n_methods = config->n_offers };
+                                     .n_methods = config->n_offers,
+                                     .stream_window = connection->stream_window };
         int fds[2] = { base_fd, connection->listener->methods_fd };
         int error = control_send(connection->shared.socket, &welcome, sizeof welcome, fds, 2);
         if (error < 0)
@@ -138,7 +142,10 @@ static int establish(struct server_connection *connection, struct control_messag
         int error = check_hello(connection, message);
         if (error < 0)
                 return error;
+        if (connection->guest != BATON_OK)
+                return refuse(connection, connection->guest, "%s", connection->guest_text);
         const baton_server_options *options = &connection->listener->config->options;
+        connection->stream_credit = message->hello.stream_window;
         int base_fd = link_init(&connection->shared, connection->shared.socket, message->hello.ring_bytes,
                                 options->max_heap_bytes);
         if (base_fd < 0)
@@ -206,11 +213,25 @@ static int open_lane(struct server_connection *connection, struct control_messag
         return 0;
 }
 
+/* The first message, or of a new server the second. */
+static int greet(struct server_connection *connection, struct control_message *message)
+{
+        switch (message->kind) {
+        case SHM_HELLO:
+                return establish(connection, message);
+        case SHM_TAKEOVER:
+                return takeover_give(connection, message);
+        case SHM_TAKEN:
+                return takeover_taken(connection);
+        default:
+                return error_set(-EPROTO, "it did not begin with a greeting");
+        }
+}
+
 static int handle(struct server_connection *connection, struct control_message *message)
 {
         if (!connection->established)
-                return message->kind == SHM_HELLO ? establish(connection, message)
-                                                  : error_set(-EPROTO, "it did not begin with a greeting");
+                return greet(connection, message);
         switch (message->kind) {
         case SHM_BELL:
                 if (message->bell.lane >= SHM_LANES || !connection->lanes[message->bell.lane])
@@ -269,13 +290,15 @@ static void adopt(struct loop_task *task)
                 server_connection_close(connection, baton_error());
 }
 
-void server_connection_adopt(struct listener *listener, baton_loop *loop, int socket, baton_peer peer)
+void server_connection_adopt(struct listener *listener, baton_loop *loop, int socket, baton_peer peer, baton_code code,
+                             const char *text)
 {
         struct server_connection *connection = aligned_alloc(64, (sizeof *connection + 63) / 64 * 64);
         if (!connection) {
                 server_refuse(socket, BATON_RESOURCE_EXHAUSTED, "the server is out of memory");
                 fork_close(socket);
-                listener->sink->leave(listener->sink, loop, &peer);
+                if (code == BATON_OK)
+                        listener->sink->leave(listener->sink, loop, &peer);
                 return;
         }
         memset(connection, 0, sizeof *connection);
@@ -283,8 +306,14 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
         connection->listener = listener;
         connection->loop = loop;
         connection->peer = peer;
+        connection->guest = code;
+        connection->guest_text = text;
         connection->sink = listener->sink;
-        connection->max_message_bytes = listener->config->options.max_message_bytes;
+        const baton_server_options *options = &listener->config->options;
+        connection->max_message_bytes = options->max_message_bytes;
+        connection->max_metadata_bytes = options->max_metadata_bytes;
+        connection->stream_window = options->stream_window_bytes / SHM_LINE;
+        connection->held.limit = options->max_held_bytes;
         connection->shared.socket = fork_guard(socket);
         connection->source = (struct loop_source){ .fd = socket, .ready = on_socket };
         connection->handshake.fire = on_handshake_timeout;

@@ -26,18 +26,32 @@ static bool stalled(const struct server_lane *lane)
         return atomic_load_explicit(&lane->n_parked, memory_order_relaxed) >= PARKED_MOST;
 }
 
-void server_lane_notify(struct server_lane *lane)
+static void ring(struct server_lane *lane)
 {
-        /* The loop alone knows how far it has read; what another thread tells may be older. */
-        if (loop_is_current(lane->connection->loop))
-                lane->unannounced = false;
-        if (!wake_wanted(&lane->ends.waker))
-                return;
         char byte = 0;
         if (lane->bell_fd < 0)
                 wake_ring(&lane->ends.waker);
         else if (send(lane->bell_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
                 lane->ends.waker.rung = 0; /* another try with the next record */
+}
+
+void server_lane_notify(struct server_lane *lane)
+{
+        /* The loop alone knows how far it has read; what another thread tells may be older. */
+        if (loop_is_current(lane->connection->loop))
+                lane->unannounced = false;
+        if (wake_wanted(&lane->ends.waker))
+                ring(lane);
+}
+
+/* The client's ring has room again. */
+static void announce(struct server_lane *lane)
+{
+        lane->unannounced = false;
+        pthread_mutex_lock(&lane->lock);
+        if (wake_room_wanted(&lane->ends.waker))
+                ring(lane);
+        pthread_mutex_unlock(&lane->lock);
 }
 
 /* Has the loop look after the lane; the lock is held. */
@@ -59,8 +73,8 @@ void server_lane_condemn(struct server_lane *lane, const char *why)
         post_attend(lane);
 }
 
-/* Sends what is parked. The client's loop drains its ring before long, so there is no bell for it; a client that does not is
- * looked at less and less. */
+/* Sends what is parked, and has streams get on. A client's loop rings when there is room; a client that makes blocking calls, or
+ * does not read, is looked at less and less. */
 static void flush(struct server_lane *lane)
 {
         pthread_mutex_lock(&lane->lock);
@@ -71,6 +85,7 @@ static void flush(struct server_lane *lane)
         if (waiting && progress)
                 server_lane_notify(lane);
         pthread_mutex_unlock(&lane->lock);
+        done = !server_streams_room(lane, true) && done;
         lane->retry_ns = progress || !lane->retry_ns ? RETRY_LEAST_NS : lane->retry_ns * 2;
         if (lane->retry_ns > RETRY_MOST_NS)
                 lane->retry_ns = RETRY_MOST_NS;
@@ -81,19 +96,32 @@ static void flush(struct server_lane *lane)
 
 static void on_retry(struct loop_timer *timer)
 {
-        flush(container_of(timer, struct server_lane, retry));
+        struct server_lane *lane = container_of(timer, struct server_lane, retry);
+        struct server_connection *connection = lane->connection;
+        server_connection_ref(connection);
+        flush(lane);
+        server_streams_tell(lane);
+        server_connection_unref(connection);
 }
 
 static void attend(struct loop_task *task)
 {
         struct server_lane *lane = container_of(task, struct server_lane, attend);
+        struct server_connection *connection = lane->connection;
         pthread_mutex_lock(&lane->lock);
         lane->attend_posted = false;
         pthread_mutex_unlock(&lane->lock);
-        if (atomic_load_explicit(&lane->connection->closed, memory_order_acquire))
-                server_connection_close(lane->connection, NULL);
-        else
-                flush(lane);
+        if (server_closed(connection)) {
+                server_connection_close(connection, NULL);
+                return;
+        }
+        flush(lane);
+        server_connection_ref(connection);
+        server_streams_tell(lane);
+        server_connection_unref(connection);
+        /* Where another thread's writer found no room, the loop has to ask for a bell. */
+        if (!server_closed(connection))
+                loop_poller_wake(connection->loop, &lane->poller);
 }
 
 void server_lane_attend(struct server_lane *lane)
@@ -105,8 +133,7 @@ void server_lane_attend(struct server_lane *lane)
                 post_attend(lane);
 }
 
-/* Whether there is an end to being stalled. */
-static bool try_unpark(struct server_lane *lane)
+static void try_unpark(struct server_lane *lane)
 {
         pthread_mutex_lock(&lane->lock);
         uint32_t before = lane->n_parked;
@@ -114,7 +141,6 @@ static bool try_unpark(struct server_lane *lane)
         if (lane->n_parked != before)
                 server_lane_notify(lane);
         pthread_mutex_unlock(&lane->lock);
-        return !stalled(lane);
 }
 
 /* Whether the lane's turn goes on. */
@@ -125,51 +151,69 @@ static bool may_take(const struct server_lane *lane, int handled, uint64_t began
                (!handled || clock_coarse_ns() == began_ns); /* slow handlers: the others' turn */
 }
 
+/* Whether something waits for room in the ring; no lock. */
+static bool waits(const struct server_lane *lane)
+{
+        return atomic_load_explicit(&lane->waits, memory_order_relaxed) ||
+               atomic_load_explicit(&lane->n_parked, memory_order_relaxed);
+}
+
+/* Takes records until the lane's turn is over. Returns how many; *error: the client broke the protocol, or is gone. */
+static int take_records(struct server_lane *lane, int *error)
+{
+        uint64_t began_ns = clock_coarse_ns();
+        int handled = 0;
+        while (may_take(lane, handled, began_ns)) {
+                struct ring_record record;
+                *error = ring_peek(&lane->ends.in, &record);
+                if (*error <= 0)
+                        break;
+                lane->unannounced = true;
+                *error = server_record(lane, &record);
+                if (*error < 0)
+                        break;
+                handled++;
+        }
+        return handled;
+}
+
 static int poll_requests(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
         struct server_connection *connection = lane->connection;
-        int handled = 0, n = 1;
-        if (!ring_ready(&lane->ends.in) || (stalled(lane) && !try_unpark(lane)))
+        int handled = 0, error = 0;
+        bool room = waits(lane);
+        if (!ring_ready(&lane->ends.in) && !room)
                 return 0;
-        uint64_t began_ns = clock_coarse_ns();
         server_connection_ref(connection);
-        while (n > 0 && may_take(lane, handled, began_ns)) {
-                struct ring_record record;
-                n = ring_peek(&lane->ends.in, &record);
-                if (n <= 0)
-                        break;
-                lane->unannounced = true;
-                n = server_call_begin(lane, &record);
-                if (n < 0)
-                        break;
-                n = 1;
-                handled++;
+        if (room) {
+                server_streams_room(lane, false);
+                try_unpark(lane);
         }
-        if (n == -ECONNRESET) {
+        if (!stalled(lane))
+                handled = take_records(lane, &error);
+        if (error == -ECONNRESET)
                 server_connection_close(connection, NULL);
-        } else if (n < 0 || heap_broken(&connection->shared.heap)) {
+        else if (error < 0 || heap_broken(&connection->shared.heap))
                 server_connection_close(connection, "it broke the protocol");
-        } else if (lane->unannounced) {
-                /* No reply told the client that its ring has room again. */
-                pthread_mutex_lock(&lane->lock);
-                server_lane_notify(lane);
-                pthread_mutex_unlock(&lane->lock);
-        }
+        else if (lane->unannounced) /* no reply told the client that its ring has room again */
+                announce(lane);
+        server_streams_tell(lane);
         server_connection_unref(connection);
-        return handled + (n < 0);
+        return handled + (error < 0);
 }
 
 static bool arm(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
         pthread_mutex_lock(&lane->lock);
-        wake_arm(&lane->ends.waker);
-        bool parked = !list_empty(&lane->parked);
+        bool waiting = waits(lane);
+        wake_arm(&lane->ends.waker, waiting);
+        bool room = waiting && ring_has_room(&lane->ends.out, ring_largest(&lane->ends.out)) != -EAGAIN;
         pthread_mutex_unlock(&lane->lock);
-        if (parked && !lane->retry.node.due_ns)
-                flush(lane);
-        return ring_ready(&lane->ends.in) && !stalled(lane);
+        if (waiting && !lane->retry.node.due_ns) /* for room in the heap, and clients that ring no bell for it */
+                loop_timer_set(lane->connection->loop, &lane->retry, clock_now_ns() + RETRY_LEAST_NS);
+        return room || (ring_ready(&lane->ends.in) && !stalled(lane));
 }
 
 static void disarm(struct loop_poller *poller)
@@ -186,9 +230,12 @@ struct server_lane *server_lane_new(struct server_connection *connection, int be
         lane->poller = (struct loop_poller){ .poll = poll_requests, .arm = arm, .disarm = disarm };
         list_init(&lane->poller.link); /* it may be stopped without having been started */
         lane->retry.fire = on_retry;
+        lane->deadline.fire = server_on_deadline;
         lane->attend.run = attend;
         pthread_mutex_init(&lane->lock, NULL);
         list_init(&lane->parked);
+        list_init(&lane->waiting);
+        list_init(&lane->excited);
         return lane;
 }
 
@@ -201,6 +248,8 @@ void server_lane_stop(struct server_lane *lane)
 {
         loop_poller_remove(lane->connection->loop, &lane->poller);
         loop_timer_set(lane->connection->loop, &lane->retry, 0);
+        server_calls_cancel(lane);
+        loop_timer_set(lane->connection->loop, &lane->deadline, 0);
         /* The client's loop sees the end by the hang-up of its bell. */
         pthread_mutex_lock(&lane->lock);
         if (lane->bell_fd >= 0)
@@ -218,6 +267,7 @@ void server_lane_free(struct server_lane *lane)
                 list_remove(&parked->link);
                 free(parked);
         }
+        free(lane->calls);
         link_lane_deinit(&lane->ends);
         pthread_mutex_destroy(&lane->lock);
         free(lane);

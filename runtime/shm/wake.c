@@ -17,11 +17,12 @@ enum {
 #define SYS_futex_waitv 449
 #endif
 
-void wake_arm(struct waker *waker)
+void wake_arm(struct waker *waker, bool room)
 {
         waker->bell = atomic_load_explicit(&waker->peer->bell, memory_order_acquire); /* S1 */
-        if (!++waker->sleep)
-                waker->sleep = 1;
+        waker->sleep = (waker->sleep | 1) + 1 + room; /* the next even number, plus one for room */
+        if (!waker->sleep)
+                waker->sleep = 2;
         atomic_store_explicit(&waker->mine->asleep, waker->sleep, memory_order_relaxed); /* S2 */
         atomic_thread_fence(memory_order_seq_cst);                                       /* S3 */
 }
@@ -59,14 +60,25 @@ void wake_also(_Atomic uint32_t *also)
         syscall(SYS_futex, also, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-bool wake_wanted(struct waker *waker)
+/* mask: what the sleep's number must have a bit of. */
+static bool wanted(struct waker *waker, uint32_t mask)
 {
         atomic_thread_fence(memory_order_seq_cst);                                          /* W2 */
         uint32_t asleep = atomic_load_explicit(&waker->peer->asleep, memory_order_relaxed); /* W3 */
-        if (!asleep || asleep == waker->rung)
+        if (!(asleep & mask) || asleep == waker->rung)
                 return false;
         waker->rung = asleep;
         return true;
+}
+
+bool wake_wanted(struct waker *waker)
+{
+        return wanted(waker, UINT32_MAX);
+}
+
+bool wake_room_wanted(struct waker *waker)
+{
+        return wanted(waker, 1);
 }
 
 void wake_ring(struct waker *waker)

@@ -31,8 +31,9 @@ struct waker {
         uint32_t bell;  /* the peer's bell as it was before my sleep */
 };
 
-/* Tells the peer that I sleep from now on (S1–S3); the caller then looks once more (S4). */
-void wake_arm(struct waker *waker);
+/* Tells the peer that I sleep from now on (S1–S3); the caller then looks once more (S4). room: I wait for room in my ring too, so
+ * that the peer rings when it has read, and not only when it has published. */
+void wake_arm(struct waker *waker, bool room);
 
 /* I am awake. */
 void wake_disarm(struct waker *waker);
@@ -48,6 +49,9 @@ void wake_also(_Atomic uint32_t *also);
 
 /* After publishing something (W2, W3): true when the peer sleeps and was not rung for that yet; then ring. */
 bool wake_wanted(struct waker *waker);
+
+/* After reading something, the same: true when the peer sleeps and waits for room. */
+bool wake_room_wanted(struct waker *waker);
 
 /* Rings by futex (W4). */
 void wake_ring(struct waker *waker);

@@ -104,29 +104,17 @@ struct client_call {
 };
 
 /*
- * One streaming call of a client, owned by core. A transport reads the first part and fills the rest: the outcome once, before
- * it sets `ended`.
+ * One streaming call of a client, owned by core. Its request, where it has one, and its outcome are those of `call`; the outcome is
+ * final once `ended` is set. reply's arena is the transport's until then. call.message is set where a single reply is due.
  */
 struct client_stream {
-        const baton_method *method;
-        const ProtobufCMessage
-                *request; /* valid during stream_open only, as is the next; NULL where the client streams */
-        const baton_metadata *metadata; /* checked; NULL: none */
-        uint64_t deadline_ns;
-        struct reply *outcome; /* fresh; its arena is the transport's until `ended` */
-        size_t max_request_bytes;
-        size_t max_reply_bytes;
+        struct client_call call; /* request NULL where the client streams; done unused */
         /* On the loop's thread: a message or the headers came, a write that was told -EAGAIN may succeed, or the call ended. */
         void (*ready)(struct client_stream *stream);
 
-        struct stream_end *end;                  /* the transport's own, between stream_open and stream_close */
-        _Atomic(const baton_metadata *) headers; /* NULL: have not come */
-        const ProtobufCMessage *message;         /* the outcome, as a call's */
-        baton_code code;
-        bool maybe_executed;
-        atomic_bool
-                ended; /* release: what is above is final. No more messages will arrive; some may wait to be read. */
-        struct traffic traffic; /* of the writer */
+        struct stream_end *end;    /* the transport's own, between stream_open and stream_close */
+        atomic_bool headers_known; /* release: call.reply->headers is final */
+        atomic_bool ended;         /* release: so is the outcome. No more messages will arrive; some may wait to be read. */
 };
 
 enum connection_state {
@@ -307,6 +295,8 @@ struct call_ops {
          * -EPIPE; else it could not be decoded. */
         int (*send)(struct baton_call *call, const ProtobufCMessage *message, const baton_metadata *headers);
         int (*recv)(struct baton_call *call, struct reply *reply, const ProtobufCMessage **message);
+        /* This received message, of so many bytes, is kept beyond the next: it counts against the connection from now on. */
+        void (*keep)(struct baton_call *call, struct reply *reply, size_t bytes);
         void *(*alloc)(struct baton_call *call, size_t size);
         /* Whether the client cancelled, died or closed. Looks for it where this is the thread of the connection's loop, so
          * that a handler that runs there is told too. */

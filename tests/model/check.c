@@ -167,7 +167,7 @@ static void notify(int side)
 static void sleep_until(int side, bool (*ready)(void))
 {
         _Atomic uint32_t never = 0;
-        wake_arm(&wakers[side]);
+        wake_arm(&wakers[side], false);
         if (!ready())
                 wake_sleep(&wakers[side], &never, 0, 0);
         wake_disarm(&wakers[side]);

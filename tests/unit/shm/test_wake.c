@@ -69,7 +69,7 @@ static uint32_t await(struct shared *shared, struct waker *waker, int side, uint
         _Atomic uint32_t never = 0;
         uint32_t lost = 0;
         while (value_of(shared, !side) < value) {
-                wake_arm(waker);
+                wake_arm(waker, false);
                 if (value_of(shared, !side) < value) {
                         uint64_t before = clock_now_ns();
                         wake_sleep(waker, &never, 0, 0);
@@ -133,14 +133,14 @@ static void rings_once_a_sleep(void **state)
         struct waker sleeper = waker_of(shared, 0), waker = waker_of(shared, 1);
         assert_false(wake_wanted(&waker)); /* nobody sleeps */
         for (int i = 0; i < 3; i++) {
-                wake_arm(&sleeper);
+                wake_arm(&sleeper, false);
                 assert_true(wake_wanted(&waker));
                 assert_false(wake_wanted(&waker));
                 wake_disarm(&sleeper);
                 assert_false(wake_wanted(&waker));
         }
         sleeper.sleep = UINT32_MAX; /* the number after it is not 0, which means awake */
-        wake_arm(&sleeper);
+        wake_arm(&sleeper, false);
         assert_int_equal(sleeper.sleep, 1);
         assert_true(wake_wanted(&waker));
         munmap(shared, sizeof *shared);
@@ -152,7 +152,7 @@ static void rung_before_the_wait(void **state)
         struct shared *shared = new_shared();
         struct waker sleeper = waker_of(shared, 0), waker = waker_of(shared, 1);
         _Atomic uint32_t never = 0;
-        wake_arm(&sleeper);
+        wake_arm(&sleeper, false);
         wake_ring(&waker);
         uint64_t before = clock_now_ns();
         wake_sleep(&sleeper, &never, 0, 0);
@@ -168,7 +168,7 @@ static uint64_t lonely_sleep(uint64_t deadline_after_ns)
         struct shared *shared = new_shared();
         struct waker sleeper = waker_of(shared, 0);
         _Atomic uint32_t never = 0;
-        wake_arm(&sleeper);
+        wake_arm(&sleeper, false);
         uint64_t before = clock_now_ns();
         wake_sleep(&sleeper, &never, 0, deadline_after_ns ? before + deadline_after_ns : 0);
         uint64_t took = clock_now_ns() - before;
@@ -207,7 +207,7 @@ static uint64_t sleep_on_also(void)
         struct waker sleeper = waker_of(shared, 0);
         atomic_store(&also, 0);
         pthread_t thread;
-        wake_arm(&sleeper);
+        wake_arm(&sleeper, false);
         uint64_t before = clock_now_ns();
         if (pthread_create(&thread, NULL, set_later, &also))
                 return UINT64_MAX;
@@ -311,7 +311,7 @@ static void spurious_rings(void **state)
         assert_int_equal(pthread_create(&thread, NULL, storm, &ringer), 0);
         uint64_t deadline = clock_now_ns() + 200 * MS;
         while (!deadline_passed(deadline)) {
-                wake_arm(&sleeper);
+                wake_arm(&sleeper, false);
                 wake_sleep(&sleeper, &never, 0, deadline);
                 wake_disarm(&sleeper);
         }
