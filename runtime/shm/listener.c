@@ -161,15 +161,6 @@ static bool owns_file(const struct listener *listener)
         return listener->owns_file && !listener->successor && listener->predecessor < 0;
 }
 
-/* A new server serves there now. */
-static void on_taken(struct loop_task *task)
-{
-        struct listener *listener = container_of(task, struct listener, taken);
-        log_line(BATON_LOG_INFO, "%s: another server has taken over", listener->path.sun_path);
-        stop_listening(listener);
-        listener->sink->taken_over(listener->sink);
-}
-
 static void stop_listening(struct listener *listener)
 {
         if (!listener->listening)
@@ -189,6 +180,15 @@ static void stop_listening(struct listener *listener)
                 fork_close(listener->predecessor);
         listener->predecessor = -1;
         loop_unpost(listener->loop, &listener->confirm);
+}
+
+/* A new server serves there now. */
+static void on_taken(struct loop_task *task)
+{
+        struct listener *listener = container_of(task, struct listener, taken);
+        log_line(BATON_LOG_INFO, "%s: another server has taken over", listener->path.sun_path);
+        stop_listening(listener);
+        listener->sink->taken_over(listener->sink);
 }
 
 void shm_drain(struct listener *listener)
