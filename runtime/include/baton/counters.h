@@ -14,7 +14,7 @@ extern "C" {
 
 enum {
         BATON_CODES = 17,
-        BATON_LATENCY_BUCKETS = 64,
+        BATON_LATENCY_BUCKETS = 112, /* to 16 seconds */
 };
 
 typedef struct baton_counters {

@@ -2,8 +2,8 @@
  * Interceptors: code that runs around every call of a channel or of a server, for logging, authentication, metrics, tracing.
  *
  * `begin` runs before the call is sent, or before the handler; several run in the order of their array, and `end` in the
- * reverse. Each call whose begin ran has its end run once, with the outcome, also when a later interceptor refused it. Where there
- * are none, they cost nothing.
+ * reverse. Each interceptor whose begin ran for a call has its end run once, with the outcome, also when it refused the call itself,
+ * or a later one did. Where there are none, they cost nothing.
  */
 #ifndef BATON_INTERCEPTOR_H
 #define BATON_INTERCEPTOR_H
@@ -14,16 +14,17 @@
 extern "C" {
 #endif
 
-/* One call as an interceptor sees it. All of it is valid during begin and end only. */
+/* One call as an interceptor sees it. All of it is valid during begin and end only. Whoever times calls, keeps the time when it began in
+ * state. */
 typedef struct baton_intercept {
         const char *method;              /* "/package.Service/Method" */
         bool client;                     /* on the client's side */
         baton_call *call;                /* server: the call. Client: NULL */
-        const ProtobufCMessage *request; /* NULL where requests are streamed */
-        const baton_metadata *metadata;  /* of the request, as far as it is known by now; never NULL */
-        uint64_t deadline_ns;            /* 0: none */
-        uint64_t began_ns;               /* CLOCK_MONOTONIC, when begin of the first interceptor was called */
-        void *state;                     /* this interceptor's own for this call: set it in begin, find it in end */
+        const ProtobufCMessage *request; /* NULL where requests are streamed, and at a client's end */
+        const baton_metadata
+                *metadata;    /* of the request, with what was added so far; never NULL; none at a client's end */
+        uint64_t deadline_ns; /* 0: none */
+        void *state;          /* this interceptor's own for this call: set it in begin, find it in end */
         struct baton_intercept_private *inner;
 } baton_intercept;
 
@@ -32,7 +33,7 @@ typedef struct baton_interceptor {
          * baton_intercept_refuse if that was called. NULL: goes on. Client: the calling thread. Server: the worker or the
          * executor's thread. Must be thread-safe. */
         baton_code (*begin)(baton_intercept *intercept, void *context);
-        /* The call has ended. NULL: not told. Any thread. */
+        /* The call has ended; the server's, after its answer was sent. NULL: not told. Any thread. */
         void (*end)(baton_intercept *intercept, const baton_status *status, void *context);
         void *context;
 } baton_interceptor;

@@ -1,0 +1,62 @@
+#include "base/thread_number.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+static _Atomic uint64_t taken[THREAD_NUMBERS / 64];
+static _Thread_local unsigned mine __attribute__((tls_model("initial-exec"))); /* plus 1; 0: not asked yet */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int have_key;
+
+/* Other destructors may still ask afterwards: they are given another one. */
+static void pass_on(void *value)
+{
+        unsigned number = (unsigned)(uintptr_t)value - 1;
+        mine = 0;
+        /* release pairs with the acquire in take() */
+        atomic_fetch_and_explicit(&taken[number / 64], ~(UINT64_C(1) << number % 64), memory_order_release);
+}
+
+static void make_key(void)
+{
+        have_key = pthread_key_create(&key, pass_on) == 0;
+}
+
+/* A key would outlive a library that is unloaded. */
+__attribute__((destructor)) static void delete_key(void)
+{
+        if (have_key)
+                pthread_key_delete(key);
+}
+
+static unsigned take(void)
+{
+        for (unsigned word = 0; word < THREAD_NUMBERS / 64; word++) {
+                uint64_t seen = atomic_load_explicit(&taken[word], memory_order_relaxed);
+                while (~seen) {
+                        unsigned bit = (unsigned)__builtin_ctzll(~seen);
+                        if (atomic_compare_exchange_weak_explicit(&taken[word], &seen, seen | UINT64_C(1) << bit,
+                                                                  memory_order_acquire, memory_order_relaxed))
+                                return word * 64 + bit;
+                }
+        }
+        return THREAD_NUMBERS;
+}
+
+static unsigned first_time(void)
+{
+        pthread_once(&once, make_key);
+        unsigned number = have_key ? take() : THREAD_NUMBERS;
+        mine = number + 1;
+        if (number < THREAD_NUMBERS && pthread_setspecific(key, (void *)(uintptr_t)mine) != 0) {
+                pass_on((void *)(uintptr_t)mine);
+                mine = THREAD_NUMBERS + 1;
+        }
+        return mine - 1;
+}
+
+unsigned thread_number(void)
+{
+        return mine ? mine - 1 : first_time();
+}

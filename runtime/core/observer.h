@@ -1,0 +1,47 @@
+/*
+ * What watches the calls of a channel or a server: its interceptors and its counters. Where it has neither there is no
+ * observer, and a call costs one branch more.
+ */
+#ifndef CORE_OBSERVER_H
+#define CORE_OBSERVER_H
+
+#include "core/counters.h"
+#include "core/interceptor.h"
+
+struct observer {
+        atomic_uint references; /* the channel's or server's, and one for each call that may outlive it */
+        struct interceptors interceptors;
+        struct counters *counters; /* NULL: off */
+};
+
+/* One call, from begin to end. Uninitialised before observed_begin. */
+struct observed {
+        struct observer *observer;
+        const baton_method *method;
+        uint64_t began;                       /* in ticks; 0: not timed */
+        uint64_t sent, received;              /* messages; kept by the call, from 0 */
+        struct baton_intercept_private frame; /* where there are interceptors */
+};
+
+/* *observer: NULL where there is nothing to watch. 0 or a negative errno with the reason set. owner: "channel" or "server". */
+int observer_new(const char *owner, const baton_interceptor *interceptors, size_t n, size_t max_metadata_bytes,
+                 bool counters, struct observer **observer);
+
+void observer_ref(struct observer *observer);
+/* NULL is allowed. */
+void observer_unref(struct observer *observer);
+
+/* The call begins: as interceptors_begin. */
+baton_code observed_begin(struct observed *observed, struct observer *observer, const baton_method *method,
+                          const baton_intercept *view, const char **text);
+
+/* The metadata to send; NULL: none. */
+const baton_metadata *observed_metadata(const struct observed *observed);
+
+/* The call has ended, and is counted. traffic: NULL: none. */
+void observed_end(struct observed *observed, const baton_status *status, const struct traffic *traffic);
+
+/* It was not made after all, for a local reason: only interceptors are told. */
+void observed_drop(struct observed *observed, const baton_status *status);
+
+#endif
