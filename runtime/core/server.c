@@ -28,7 +28,7 @@ baton_loop *server_listening_loop(const baton_server *server)
 
 bool baton_server_serving(const baton_server *server)
 {
-        return server && atomic_load(&server->running);
+        return server && server->fork_generation == fork_generation() && atomic_load(&server->running);
 }
 
 /* ---- ending ----------------------------------------------------------------------------------------------- */
@@ -159,6 +159,12 @@ static int make_executor(baton_server *server)
         return server->executor ? 0 : -ENOMEM;
 }
 
+/* Until core/call_stream.c has the sink's ready and cancel. */
+static void ignore(struct baton_call *call)
+{
+        (void)call;
+}
+
 baton_server *baton_server_new(const baton_server_options *options)
 {
         baton_server_options filled = options ? *options : (baton_server_options){ 0 };
@@ -174,6 +180,8 @@ baton_server *baton_server_new(const baton_server_options *options)
         server->sink = (struct server_sink){ .serve = serve_inline,
                                              .init = call_init,
                                              .unref = call_unref,
+                                             .ready = ignore,
+                                             .cancel = ignore,
                                              .authorize = server_authorize,
                                              .place = server_place,
                                              .leave = server_leave,

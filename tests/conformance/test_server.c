@@ -114,7 +114,7 @@ static void note_code(const baton_status *status, const Conformance__Empty *repl
 static void turn_until(baton_loop *loop, atomic_int *code)
 {
         for (uint64_t end_ns = now_ns() + 10000000000u; atomic_load(code) == (int)pending && now_ns() < end_ns;) {
-                struct pollfd ready = { .fd = baton_loop_fd(loop), .events = POLLIN };
+                struct pollfd ready = { .fd = baton_loop_fd(loop), .events = baton_loop_events(loop) };
                 assert_true(poll(&ready, 1, 1000) >= 0);
                 assert_true(baton_loop_dispatch(loop) >= 0);
         }
