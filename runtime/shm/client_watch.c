@@ -104,6 +104,12 @@ static void close_read(struct connection *connection)
         }
 }
 
+static void tell_channel(struct connection *connection)
+{
+        if (connection->sink && connection->sink->leaving)
+                connection->sink->leaving(connection->sink, connection);
+}
+
 /* Tells the loops, and the channel, again and again until no lane is left. */
 static uint64_t leave(struct connection *connection)
 {
@@ -114,8 +120,7 @@ static uint64_t leave(struct connection *connection)
                 loop_post(leaver->loop, &leaver->leave);
         }
         pthread_mutex_unlock(&connection->control);
-        if (connection->sink && connection->sink->leaving)
-                connection->sink->leaving(connection->sink, connection);
+        tell_channel(connection);
         pthread_mutex_lock(&connection->control);
         close_read(connection);
         bool now = leaves_now(connection);
@@ -168,8 +173,13 @@ uint64_t connection_attend(struct watch *watch, bool hung_up)
         if (hung_up)
                 connection_hung_up(connection);
         /* The channel may drop its references while it is told. */
-        if (hung_up || !try_ref(connection))
+        if (!try_ref(connection))
                 return 0;
+        if (hung_up) {
+                tell_channel(connection);
+                shm_unref(connection);
+                return 0;
+        }
         uint64_t due_ns = 0;
         pthread_mutex_lock(&connection->control);
         bool others_read = connection->n_openers;

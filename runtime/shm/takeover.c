@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 5000, RETRY_US = 10000 };
+enum { PATIENCE_MS = 3000, RETRY_US = 10000 };
 
 /* ---- the old server ---------------------------------------------------------------------------------------- */
 

@@ -124,10 +124,11 @@ enum connection_state {
 };
 
 /* What a connection tells its channel. Any thread; must not block for long, and takes no lock that core holds while it calls the
- * transport. Not after the connection has hung up, nor after hang_up has returned. */
+ * transport. Not after hang_up has returned. */
 struct client_sink {
         /* The connection is LEAVING: lanes that no call uses should be closed, here or elsewhere. With the last one it hangs up by
-         * itself. Comes again every now and then until it has, so that none is overlooked. */
+         * itself. Comes again every now and then until it has, so that none is overlooked. Also comes when it is DOWN because the server
+         * is gone. */
         void (*leaving)(struct client_sink *sink, struct connection *connection);
 };
 
