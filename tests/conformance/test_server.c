@@ -299,6 +299,34 @@ static void test_drain_timeout(void **state)
         peer_end(&peer);
 }
 
+/* Calls in flight end well; then the client leaves by itself, though its channel is open, and its next call finds nobody. */
+static void test_drain_lets_calls_end(void **state)
+{
+        (void)state;
+        struct peer peer;
+        peer_start_here(&peer, NULL);
+        baton_channel *channel = peer_open(&peer, NULL);
+        baton_loop *loop = baton_loop_new();
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        atomic_int code = (int)pending;
+        order.batch = 2;
+        assert_int_equal(probe_act_async(channel, loop, &order, &patient, note_outcome, &code), 0);
+        assert_true(eventually(holds_one, peer.probe));
+        assert_int_equal(baton_server_drain(peer.server, 3600000), 0);
+        pause_ms(20);
+        assert_true(baton_server_serving(peer.server));
+        probe_answer_held(peer.probe);
+        turn_until(loop, &code);
+        assert_int_equal(atomic_load(&code), BATON_OK);
+        for (int i = 0; i < 100 && baton_server_serving(peer.server); i++)
+                assert_true(baton_loop_wait(loop, 10) >= 0);
+        assert_false(baton_server_serving(peer.server));
+        expect_status(call_nothing(channel), BATON_UNAVAILABLE, "");
+        baton_channel_close(channel);
+        baton_loop_free(loop);
+        peer_end(&peer);
+}
+
 static void test_drain_before_the_run(void **state)
 {
         (void)state;
@@ -459,6 +487,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_connections_per_process),
                 cmocka_unit_test(test_drain_until_clients_leave),
                 cmocka_unit_test(test_drain_timeout),
+                cmocka_unit_test(test_drain_lets_calls_end),
                 cmocka_unit_test(test_drain_before_the_run),
                 cmocka_unit_test(test_drain_inside_a_handler),
                 cmocka_unit_test(test_drain_on_a_loop),
