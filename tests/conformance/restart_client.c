@@ -1,0 +1,106 @@
+/* restart-client ADDRESS: calls without end, blocking on some threads and asynchronously on another, until SIGTERM. Ends with
+ * status 0 where no call failed. Writes a line when calls succeed. Dies with its parent. */
+#include "probe.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { THREADS = 2, IN_FLIGHT = 8, PATIENCE_MS = 20000 };
+
+static baton_channel *channel;
+static baton_loop *loop;
+static atomic_bool stopped;
+static atomic_uint n_calls, n_failed;
+
+static void note(const char *how, const baton_status *status)
+{
+        atomic_fetch_add(&n_calls, 1);
+        if (status->code == BATON_OK)
+                return;
+        if (atomic_fetch_add(&n_failed, 1) < 5)
+                fprintf(stderr, "restart-client: a %s call failed: %s: %s\n", how, baton_code_name(status->code),
+                        status->message);
+}
+
+static void *call_blocking(void *text)
+{
+        while (!atomic_load(&stopped)) {
+                Conformance__Blob request = CONFORMANCE__BLOB__INIT;
+                const Conformance__Blob *reply = NULL;
+                request.text = text;
+                baton_status status =
+                        probe_echo(channel, &request, &reply, &(baton_call_options){ .timeout_ms = PATIENCE_MS });
+                note("blocking", &status);
+                baton_release(reply);
+                usleep(200); /* the test is of restarts, on two CPUs */
+        }
+        return NULL;
+}
+
+static void start_async(void);
+
+static void on_reply(const baton_status *status, const Conformance__Blob *reply, void *context)
+{
+        (void)reply;
+        (void)context;
+        note("asynchronous", status);
+        if (!atomic_load(&stopped))
+                start_async();
+}
+
+static void start_async(void)
+{
+        Conformance__Blob request = CONFORMANCE__BLOB__INIT;
+        request.text = (char *)"async";
+        int error = probe_echo_async(channel, loop, &request, &(baton_call_options){ .timeout_ms = PATIENCE_MS },
+                                     on_reply, NULL);
+        if (error < 0 && atomic_fetch_add(&n_failed, 1) < 5)
+                fprintf(stderr, "restart-client: cannot start a call: %s\n", baton_error());
+}
+
+static void *call_async(void *unused)
+{
+        (void)unused;
+        for (int i = 0; i < IN_FLIGHT; i++)
+                start_async();
+        baton_loop_run(loop);
+        return NULL;
+}
+
+int main(int argc, char **argv)
+{
+        if (argc != 2)
+                return 2;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        sigset_t signals;
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        channel = baton_channel_open(argv[1], NULL);
+        loop = baton_loop_new();
+        if (!channel || !loop)
+                return 2;
+        pthread_t threads[THREADS + 1];
+        for (int i = 0; i < THREADS; i++)
+                pthread_create(&threads[i], NULL, call_blocking, (void *)"blocking");
+        pthread_create(&threads[THREADS], NULL, call_async, NULL);
+        while (atomic_load(&n_calls) < 100)
+                usleep(1000);
+        printf("ready\n");
+        fflush(stdout);
+        int number;
+        sigwait(&signals, &number);
+        atomic_store(&stopped, true);
+        for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        baton_loop_stop(loop);
+        pthread_join(threads[THREADS], NULL);
+        unsigned failed = atomic_load(&n_failed);
+        baton_channel_close(channel);
+        baton_loop_free(loop);
+        return failed ? 1 : 0;
+}
