@@ -2,6 +2,7 @@
 #include "core/async_lanes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/pending.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@ void async_lanes_init(baton_channel *channel)
         pthread_mutex_init(&channel->opening, NULL);
         list_init(&channel->loops);
         list_init(&channel->early);
+        list_init(&channel->waiting_calls);
 }
 
 void async_lanes_deinit(baton_channel *channel)
@@ -43,8 +45,7 @@ static void lost(void *context)
         free_entry(entry);
 }
 
-/* The first of the list, taken out; NULL. */
-static struct list *take_first(baton_channel *channel, struct list *head)
+struct list *async_take_first(baton_channel *channel, struct list *head)
 {
         pthread_mutex_lock(&channel->lanes_lock);
         struct list *first = list_empty(head) ? NULL : head->next;
@@ -60,13 +61,14 @@ void async_lanes_close(baton_channel *channel)
         pthread_mutex_lock(&channel->lanes_lock);
         channel->closing = true; /* callbacks that make further calls are told */
         pthread_mutex_unlock(&channel->lanes_lock);
-        while ((first = take_first(channel, &channel->loops)))
+        while ((first = async_take_first(channel, &channel->loops)))
                 free_entry(container_of(first, struct channel_loop, link));
-        while ((first = take_first(channel, &channel->early))) {
+        while ((first = async_take_first(channel, &channel->early))) {
                 struct reply_box *box = container_of(first, struct reply_box, link);
                 loop_unpost(box->loop, &box->task);
                 box->task.run(&box->task);
         }
+        pending_close_all(channel);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------- */
@@ -123,32 +125,29 @@ static int add(baton_channel *channel, baton_loop *loop, struct connection *conn
         return 0;
 }
 
-/* One thread at a time opens a lane, or a loop might get two. */
-static int lock_opening(baton_channel *channel, uint64_t deadline_ns)
+/* One thread at a time opens a lane, or a loop might get two. False: the deadline. */
+static bool lock_opening(baton_channel *channel, uint64_t deadline_ns)
 {
-        if (!pthread_mutex_trylock(&channel->opening))
-                return 0;
         struct timespec until = clock_timespec(deadline_ns);
-        int error = deadline_ns ? pthread_mutex_clocklock(&channel->opening, CLOCK_MONOTONIC, &until)
-                                : pthread_mutex_lock(&channel->opening);
-        return error ? error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address) : 0;
+        if (!deadline_ns)
+                return !pthread_mutex_lock(&channel->opening);
+        return !pthread_mutex_clocklock(&channel->opening, CLOCK_MONOTONIC, &until);
 }
 
 /* Sees to it that there is a lane. */
-static int open_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, bool wait_for_ready,
-                     baton_code *code)
+static int open_lane(baton_channel *channel, baton_loop *loop, const struct patience *patience, baton_code *code)
 {
+        uint64_t deadline_ns = patience->deadline_ns;
         struct connection *connection;
         struct channel_loop *entry;
-        int error = channel_connect(channel, deadline_ns, wait_for_ready, code, &connection);
+        int error = channel_connect(channel, patience, code, &connection);
         if (error < 0)
                 return error;
         *code = BATON_UNAVAILABLE;
-        error = lock_opening(channel, deadline_ns);
-        if (error < 0) {
+        if (!lock_opening(channel, deadline_ns)) {
                 channel->transport->unref(connection);
-                *code = BATON_DEADLINE_EXCEEDED;
-                return error;
+                patience_over(patience, "while another thread was connecting", code);
+                return -EPIPE;
         }
         int there = take(channel, loop, &entry);
         if (there > 0)
@@ -158,13 +157,11 @@ static int open_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline
         else
                 error = add(channel, loop, connection, deadline_ns);
         pthread_mutex_unlock(&channel->opening);
-        if (!deadline_passed(deadline_ns))
-                return error;
-        *code = BATON_DEADLINE_EXCEEDED; /* a lane that was opened is for the next call: this one is not even sent */
-        return error_set(-ETIMEDOUT, "the deadline passed while connecting to %s", channel->address);
+        /* A lane that was opened too late is for the next call: this one is not even sent. */
+        return patience_over(patience, "while connecting", code) ? -EPIPE : error;
 }
 
-int async_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+int async_lane(baton_channel *channel, baton_loop *loop, const struct patience *patience, baton_code *code,
                struct channel_loop **entry)
 {
         for (int i = 0; i < ATTEMPTS; i++) {
@@ -172,7 +169,7 @@ int async_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, b
                 *code = BATON_OK;
                 if (error)
                         return error < 0 ? error : 0;
-                error = open_lane(channel, loop, deadline_ns, wait_for_ready, code);
+                error = open_lane(channel, loop, patience, code);
                 if (error < 0)
                         return error;
         }
@@ -180,7 +177,7 @@ int async_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, b
         if (there)
                 return there < 0 ? there : 0;
         *code = BATON_UNAVAILABLE;
-        return error_set(-EPIPE, "the server at %s went away as soon as it was connected", channel->address);
+        return channel_vanished(channel);
 }
 
 void async_lane_done(baton_channel *channel)

@@ -26,7 +26,7 @@ void async_lanes_deinit(baton_channel *channel);
  * reason set, and *code: what the call ends with, or BATON_OK where that is a local failure (-ECANCELED: the channel is being
  * closed; -ENOMEM).
  */
-int async_lane(baton_channel *channel, baton_loop *loop, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+int async_lane(baton_channel *channel, baton_loop *loop, const struct patience *patience, baton_code *code,
                struct channel_loop **entry);
 void async_lane_done(baton_channel *channel);
 
@@ -36,6 +36,9 @@ void async_lanes_close(baton_channel *channel);
 /* Delivers on the loop an outcome that was known at once. From here on the callback may close the channel: the caller does not
  * touch it any more. */
 void async_end_early(struct reply_box *box, void (*deliver)(struct loop_task *task));
+
+/* The first of one of the channel's lists, taken out; NULL. */
+struct list *async_take_first(baton_channel *channel, struct list *head);
 
 /* Takes the box off the list of those to be delivered. */
 void async_delivered(struct reply_box *box);

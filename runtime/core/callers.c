@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "core/channel.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@ void callers_init(baton_channel *channel)
         pthread_cond_init(&channel->caller_free, &monotonic);
         pthread_condattr_destroy(&monotonic);
 }
+
+enum { LOOK_AGAIN_NS = 10000000 };
 
 static void drop_lane(baton_channel *channel, struct caller *caller)
 {
@@ -96,32 +99,41 @@ static struct caller *add_caller(baton_channel *channel)
 }
 
 /* Waits for a caller to be given back; the lock is held. */
-static struct caller *await_caller(baton_channel *channel, uint64_t deadline_ns)
+static struct caller *await_caller(baton_channel *channel, const struct patience *patience, const char *why,
+                                   baton_code *code)
 {
         struct caller *caller;
         atomic_fetch_add(&channel->waiting, 1);
-        while (!(caller = try_lease(channel)) && !deadline_passed(deadline_ns)) {
+        while (!(caller = try_lease(channel)) && !patience_over(patience, why, code)) {
                 /* Bounded: a caller may be given back between the look and the wait. */
-                uint64_t until = deadline_earlier(deadline_ns, clock_now_ns() + 10000000);
-                struct timespec when = { .tv_sec = (time_t)(until / 1000000000u),
-                                         .tv_nsec = (long)(until % 1000000000u) };
-                pthread_cond_timedwait(&channel->caller_free, &channel->callers_lock, &when);
+                struct timespec until =
+                        clock_timespec(deadline_earlier(patience->deadline_ns, clock_now_ns() + LOOK_AGAIN_NS));
+                pthread_cond_timedwait(&channel->caller_free, &channel->callers_lock, &until);
         }
         atomic_fetch_sub(&channel->waiting, 1);
         return caller;
 }
 
-struct caller *channel_lease(baton_channel *channel, uint64_t deadline_ns)
+static struct caller *lease_slowly(baton_channel *channel, const struct patience *patience, baton_code *code)
+{
+        static const char why[] = "while calls of as many other threads were in progress as a channel can make";
+        pthread_mutex_lock(&channel->callers_lock);
+        struct caller *caller = add_caller(channel);
+        bool some = atomic_load(&channel->n_callers);
+        if (!caller && some)
+                caller = await_caller(channel, patience, why, code);
+        pthread_mutex_unlock(&channel->callers_lock);
+        if (!caller && !some) {
+                *code = BATON_RESOURCE_EXHAUSTED;
+                error_set(-ENOMEM, "%s: out of memory", patience->who);
+        }
+        return caller;
+}
+
+struct caller *channel_lease(baton_channel *channel, const struct patience *patience, baton_code *code)
 {
         struct caller *caller = try_lease(channel);
-        if (caller)
-                return caller;
-        pthread_mutex_lock(&channel->callers_lock);
-        caller = add_caller(channel);
-        if (!caller && atomic_load(&channel->n_callers))
-                caller = await_caller(channel, deadline_ns);
-        pthread_mutex_unlock(&channel->callers_lock);
-        return caller;
+        return caller ? caller : lease_slowly(channel, patience, code);
 }
 
 void channel_give_back(baton_channel *channel, struct caller *caller)
@@ -131,19 +143,19 @@ void channel_give_back(baton_channel *channel, struct caller *caller)
                 pthread_cond_signal(&channel->caller_free);
 }
 
-int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, bool wait_for_ready,
-                  baton_code *code)
+int channel_ready(baton_channel *channel, struct caller *caller, const struct patience *patience, baton_code *code)
 {
         const struct transport *transport = channel->transport;
         if (caller->lane && transport->state(caller->connection) == CONNECTION_UP)
                 return 0;
         drop_lane(channel, caller);
-        int error = channel_connect(channel, deadline_ns, wait_for_ready, code, &caller->connection);
+        int error = channel_connect(channel, patience, code, &caller->connection);
         if (error < 0)
                 return error;
-        error = transport->lane_open(caller->connection, channel_attempt_end(channel, deadline_ns), &caller->lane);
+        error = transport->lane_open(caller->connection, channel_attempt_end(channel, patience->deadline_ns),
+                                     &caller->lane);
         if (error < 0) {
-                *code = deadline_passed(deadline_ns) ? BATON_DEADLINE_EXCEEDED : BATON_UNAVAILABLE;
+                *code = deadline_passed(patience->deadline_ns) ? BATON_DEADLINE_EXCEEDED : BATON_UNAVAILABLE;
                 caller->lane = NULL;
         }
         return error;

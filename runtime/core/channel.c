@@ -5,22 +5,11 @@
 #include "base/fork.h"
 #include "core/async_lanes.h"
 #include "core/options.h"
+#include "core/retry.h"
 #include "shm/shm.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-        DEFAULT_CONNECT_MS = 1000,
-        DEFAULT_BACKOFF_MS = 1,
-        DEFAULT_BACKOFF_MAX_MS = 250,
-        DEFAULT_RING_BYTES = 32 << 10,
-        DEFAULT_SPIN_US = 50,
-        DEFAULT_IN_FLIGHT = 1 << 14,
-        MOST_IN_FLIGHT = 1 << 16,
-        LEAST_RING_BYTES = 8 << 10,
-        MOST_RING_BYTES = 1 << 20,
-};
 
 static const struct transport *const transports[] = { &shm_transport };
 
@@ -43,32 +32,6 @@ const struct transport *transport_for(const char *address)
         return NULL;
 }
 
-/* ---- options ---------------------------------------------------------------------------------------------- */
-
-static int fill_options(baton_channel_options *o)
-{
-        o->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : DEFAULT_CONNECT_MS;
-        o->ring_bytes = o->ring_bytes ? o->ring_bytes : DEFAULT_RING_BYTES;
-        o->spin_us = o->spin_us ? o->spin_us : DEFAULT_SPIN_US;
-        o->backoff_initial_ms = o->backoff_initial_ms ? o->backoff_initial_ms : DEFAULT_BACKOFF_MS;
-        o->backoff_max_ms = o->backoff_max_ms ? o->backoff_max_ms : DEFAULT_BACKOFF_MAX_MS;
-        o->max_in_flight = o->max_in_flight ? o->max_in_flight : DEFAULT_IN_FLIGHT;
-        if (o->ring_bytes < LEAST_RING_BYTES || o->ring_bytes > MOST_RING_BYTES ||
-            (o->ring_bytes & (o->ring_bytes - 1)))
-                return option_refuse("channel", "ring_bytes", o->ring_bytes, "a power of two from 8 KiB to 1 MiB");
-        if (o->max_in_flight > MOST_IN_FLIGHT)
-                return option_refuse("channel", "max_in_flight", o->max_in_flight, "at most 65536");
-        return option_sizes("channel", &o->max_message_bytes, &o->max_heap_bytes);
-}
-
-uint64_t channel_deadline(const baton_call_options *options)
-{
-        if (!options)
-                return 0;
-        uint64_t relative = options->timeout_ms ? clock_now_ns() + options->timeout_ms * UINT64_C(1000000) : 0;
-        return deadline_earlier(options->deadline_ns, relative);
-}
-
 /* ---- life ------------------------------------------------------------------------------------------------- */
 
 baton_channel *baton_channel_open(const char *address, const baton_channel_options *options)
@@ -79,7 +42,7 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
                 return NULL;
         }
         const struct transport *transport = transport_for(address);
-        if (!transport || fill_options(&filled) < 0)
+        if (!transport || option_fill_channel(&filled) < 0)
                 return NULL;
         baton_channel *channel = calloc(1, sizeof *channel);
         char *copy = strdup(address);
@@ -97,6 +60,7 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
         sources_init(channel);
         async_lanes_init(channel);
         callers_init(channel);
+        retry_init(channel);
         return channel;
 }
 

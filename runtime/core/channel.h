@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "core/reply.h"
+#include "core/terms.h"
 #include <pthread.h>
 
 enum { CALLERS = 56 }; /* lanes for blocking calls; further ones of the connection are for loops */
@@ -42,6 +43,7 @@ struct baton_channel {
         pthread_mutex_t lock;      /* connect.c's; no transport is called under it but for state and ref */
         struct connection *newest; /* NULL: none */
         bool connecting;           /* some thread does */
+        uint32_t n_connected;      /* times */
         baton_channel_state state;
         pthread_cond_t changed; /* connecting or state */
         struct backoff backoff;
@@ -51,7 +53,8 @@ struct baton_channel {
 
         pthread_mutex_t lanes_lock; /* async_lanes.c's; nothing blocks under it */
         struct list loops;
-        struct list early; /* reply boxes of asynchronous calls that ended at once */
+        struct list early;         /* reply boxes of asynchronous calls that ended at once */
+        struct list waiting_calls; /* pending.c's: for their next attempt */
         bool closing;
         pthread_mutex_t opening; /* held while a lane is opened */
 
@@ -60,6 +63,8 @@ struct baton_channel {
         atomic_uint n_callers; /* those before it are set for good */
         pthread_cond_t caller_free;
         atomic_uint waiting; /* threads that wait for a caller */
+
+        _Atomic int64_t tokens; /* retry.c's, in tenths */
 };
 
 /* The transport that an address names; NULL with the reason set where the address is malformed. */
@@ -67,9 +72,6 @@ const struct transport *transport_for(const char *address);
 
 /* Whether the channel may be used in this process; if not, the reason is set. */
 bool channel_usable(const baton_channel *channel);
-
-/* When the call is over, by its options. CLOCK_MONOTONIC; 0: never. */
-uint64_t channel_deadline(const baton_call_options *options);
 
 /* When an attempt to do something at the server is given up: by the options and the deadline. */
 uint64_t channel_attempt_end(const baton_channel *channel, uint64_t deadline_ns);
@@ -88,8 +90,14 @@ void connect_deinit(baton_channel *channel);
 
 /* A reference to a living connection; connects where there is none. 0, or a negative errno with the reason set and *code: what
  * calls that wait for it end with. */
-int channel_connect(baton_channel *channel, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+int channel_connect(baton_channel *channel, const struct patience *patience, baton_code *code,
                     struct connection **connection);
+
+/* When a call that failed for want of a connection may get one. */
+uint64_t channel_next_attempt(baton_channel *channel);
+
+/* -EPIPE, for a connection that was up and is gone. */
+int channel_vanished(const baton_channel *channel);
 
 void callers_init(baton_channel *channel);
 void callers_deinit(baton_channel *channel);
@@ -97,20 +105,15 @@ void callers_deinit(baton_channel *channel);
 /* Callers that nobody leases let go of a lost connection: its fds and memory would stay until they are leased again. */
 void callers_drop_idle(baton_channel *channel);
 
-/* Leases a caller; NULL: no memory, or the deadline. */
-struct caller *channel_lease(baton_channel *channel, uint64_t deadline_ns);
+/* Leases a caller; NULL with the reason set, and *code. */
+struct caller *channel_lease(baton_channel *channel, const struct patience *patience, baton_code *code);
 void channel_give_back(baton_channel *channel, struct caller *caller);
 
 /* Sees to it that the caller has a lane to a living server. As channel_connect. */
-int channel_ready(baton_channel *channel, struct caller *caller, uint64_t deadline_ns, bool wait_for_ready,
-                  baton_code *code);
+int channel_ready(baton_channel *channel, struct caller *caller, const struct patience *patience, baton_code *code);
 
 /* What is wrong with a call of this method, in words; NULL: nothing. */
 const char *channel_wrong_call(const baton_channel *channel, const baton_method *method,
                                const ProtobufCMessage *request);
-
-/* The parts of a call that do not depend on how it is made. */
-void channel_fill_call(const baton_channel *channel, struct client_call *call, const baton_method *method,
-                       const ProtobufCMessage *request, uint64_t deadline_ns);
 
 #endif

@@ -2,17 +2,19 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/random.h"
-#include "core/channel.h"
+#include "core/retry.h"
 #include <errno.h>
 #include <stdio.h>
 
 /* What to do within the pause after a failed attempt. */
-enum patience {
+enum in_pause {
         FAIL_FAST,
         WAIT,
         TRY_NOW,
 };
+
+enum { LOOK_AGAIN_NS = 10000000 }; /* for what nobody tells: a cancellation, the server's death */
+enum { CONNECTED_IN_VAIN = 3 };
 
 /* Calls wait out a pause of this length, as a server that restarts is back that soon; within a longer one they fail at once. */
 static const uint64_t short_pause_ns = 10000000;
@@ -57,13 +59,14 @@ static baton_channel_state state_now(const baton_channel *channel)
         return channel->state == BATON_READY && !is_up(channel) ? BATON_IDLE : channel->state;
 }
 
-/* Waits for a change; false: until_ns (0: none) has come. */
-static bool await_change(baton_channel *channel, uint64_t until_ns)
+/* Waits for a change, or until_ns (0: none). */
+static void await_change(baton_channel *channel, uint64_t until_ns)
 {
         struct timespec until = clock_timespec(until_ns);
         if (until_ns)
-                return pthread_cond_timedwait(&channel->changed, &channel->lock, &until) == 0;
-        return pthread_cond_wait(&channel->changed, &channel->lock) == 0;
+                pthread_cond_timedwait(&channel->changed, &channel->lock, &until);
+        else
+                pthread_cond_wait(&channel->changed, &channel->lock);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------- */
@@ -109,10 +112,19 @@ static void note_failure(baton_channel *channel, int error, baton_code code)
         uint64_t most = channel->options.backoff_max_ms * UINT64_C(1000000);
         uint64_t pause = backoff->pause_ns ? backoff->pause_ns / 10 * 16 : least;
         backoff->pause_ns = pause < most ? pause : most;
-        backoff->until_ns = clock_now_ns() + backoff->pause_ns / 1000 * (800 + random_u64() % 401); /* ± 20 % */
+        backoff->until_ns = clock_now_ns() + jitter(backoff->pause_ns);
         backoff->error = error;
         backoff->code = code;
         snprintf(backoff->text, sizeof backoff->text, "%s", baton_error());
+}
+
+uint64_t channel_next_attempt(baton_channel *channel)
+{
+        uint64_t soon = clock_now_ns() + 1000000;
+        pthread_mutex_lock(&channel->lock);
+        uint64_t due = channel->backoff.until_ns;
+        pthread_mutex_unlock(&channel->lock);
+        return due > soon ? due : soon;
 }
 
 /* The failure of the last attempt, for a call that makes none of its own. */
@@ -160,6 +172,7 @@ static int attempt(baton_channel *channel, uint64_t deadline_ns, baton_code *cod
         channel->newest = newest;
         pthread_cond_broadcast(&channel->changed);
         if (error >= 0) {
+                channel->n_connected++;
                 channel->backoff.pause_ns = channel->backoff.until_ns = 0;
                 announce(channel, BATON_READY);
         } else if (deadline_passed(deadline_ns)) { /* which says nothing about the server: others try at once */
@@ -172,45 +185,65 @@ static int attempt(baton_channel *channel, uint64_t deadline_ns, baton_code *cod
         return error;
 }
 
-static int too_late(const baton_channel *channel, baton_code *code)
+/* Waits for a change, or until_ns (0: none). -EPIPE where the call is over. */
+static int await(baton_channel *channel, const struct patience *patience, uint64_t until_ns, baton_code *code)
 {
-        *code = BATON_DEADLINE_EXCEEDED;
-        return error_set(-ETIMEDOUT, "the deadline passed while connecting to %s%s%s", channel->address,
-                         channel->backoff.until_ns ? ": " : "", channel->backoff.until_ns ? channel->backoff.text : "");
+        char doing[sizeof channel->backoff.text + 128];
+        const struct backoff *backoff = &channel->backoff;
+        until_ns = deadline_earlier(until_ns, patience->deadline_ns);
+        if (patience->cancelled)
+                until_ns = deadline_earlier(until_ns, clock_now_ns() + LOOK_AGAIN_NS);
+        await_change(channel, until_ns);
+        snprintf(doing, sizeof doing, "while connecting to %s%s%s", channel->address, backoff->until_ns ? ": " : "",
+                 backoff->until_ns ? backoff->text : "");
+        return !is_up(channel) && patience_over(patience, doing, code) ? -EPIPE : 0;
+}
+
+/* One step towards a connection: 0, or -EPIPE with the reason set and *code. */
+static int step(baton_channel *channel, const struct patience *patience, enum in_pause in_pause, baton_code *code)
+{
+        const struct backoff *backoff = &channel->backoff;
+        uint64_t now = clock_now_ns();
+        bool pause = now < backoff->until_ns && in_pause != TRY_NOW;
+        bool waits = in_pause == WAIT && backoff->code == BATON_UNAVAILABLE;
+        if (channel->connecting)
+                return await(channel, patience, 0, code);
+        if (pause && (waits || backoff->pause_ns <= short_pause_ns))
+                return await(channel, patience, backoff->until_ns, code);
+        if (pause)
+                return fail_fast(channel, now, code);
+        if (patience_over(patience, "before there was a connection", code))
+                return -EPIPE;
+        int error = attempt(channel, patience->deadline_ns, code);
+        return error < 0 && in_pause == WAIT && *code == BATON_UNAVAILABLE ? 0 : error;
 }
 
 /* Sees to it that there is a connection, which was just up. */
-static int ready(baton_channel *channel, uint64_t deadline_ns, enum patience patience, baton_code *code)
+static int ready(baton_channel *channel, const struct patience *patience, enum in_pause in_pause, baton_code *code)
 {
-        for (;;) {
-                uint64_t now = clock_now_ns();
-                int error = 0;
-                if (is_up(channel))
-                        return 0;
-                if (channel->connecting) {
-                        await_change(channel, deadline_ns);
-                } else if (now >= channel->backoff.until_ns || patience == TRY_NOW) {
-                        error = attempt(channel, deadline_ns, code);
-                        if (error >= 0 && channel->newest)
-                                return 0;
-                } else if (channel->backoff.pause_ns <= short_pause_ns ||
-                           (patience == WAIT && channel->backoff.code == BATON_UNAVAILABLE)) {
-                        await_change(channel, deadline_earlier(channel->backoff.until_ns, deadline_ns));
-                } else {
-                        return fail_fast(channel, now, code);
-                }
-                if (error < 0 && (patience != WAIT || *code != BATON_UNAVAILABLE))
+        uint32_t before = channel->n_connected;
+        while (!is_up(channel)) {
+                int error = step(channel, patience, in_pause, code);
+                if (error < 0)
                         return error;
-                if (deadline_passed(deadline_ns))
-                        return is_up(channel) ? 0 : too_late(channel, code);
+                if (!is_up(channel) && channel->n_connected - before >= CONNECTED_IN_VAIN) {
+                        *code = BATON_UNAVAILABLE;
+                        return channel_vanished(channel);
+                }
         }
+        return 0;
 }
 
-int channel_connect(baton_channel *channel, uint64_t deadline_ns, bool wait_for_ready, baton_code *code,
+int channel_vanished(const baton_channel *channel)
+{
+        return error_set(-EPIPE, "the server at %s went away as soon as it was connected", channel->address);
+}
+
+int channel_connect(baton_channel *channel, const struct patience *patience, baton_code *code,
                     struct connection **connection)
 {
         pthread_mutex_lock(&channel->lock);
-        int error = ready(channel, deadline_ns, wait_for_ready ? WAIT : FAIL_FAST, code);
+        int error = ready(channel, patience, patience->wait_for_ready ? WAIT : FAIL_FAST, code);
         if (error >= 0)
                 *connection = channel->transport->ref(channel->newest);
         pthread_mutex_unlock(&channel->lock);
@@ -229,7 +262,7 @@ baton_status baton_channel_connect(baton_channel *channel)
                 code = BATON_FAILED_PRECONDITION;
         } else {
                 pthread_mutex_lock(&channel->lock);
-                if (ready(channel, 0, TRY_NOW, &code) >= 0)
+                if (ready(channel, &(struct patience){ 0 }, TRY_NOW, &code) >= 0)
                         code = BATON_OK;
                 pthread_mutex_unlock(&channel->lock);
         }
@@ -254,7 +287,9 @@ baton_channel_state baton_channel_wait_state(baton_channel *channel, baton_chann
         uint64_t until = timeout_ms < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ms * 1000000u;
         baton_channel_state state;
         pthread_mutex_lock(&channel->lock);
-        while ((state = state_now(channel)) == last && await_change(channel, until)) {
+        while ((state = state_now(channel)) == last && !deadline_passed(until)) {
+                uint64_t again = state == BATON_READY ? clock_now_ns() + LOOK_AGAIN_NS : 0;
+                await_change(channel, deadline_earlier(until, again));
         }
         pthread_mutex_unlock(&channel->lock);
         return state;

@@ -77,6 +77,7 @@ static struct source *find(const baton_channel *channel, const struct connection
 
 void *baton_channel_alloc(baton_channel *channel, size_t size)
 {
+        static const struct patience none;
         baton_code code;
         struct connection *connection;
         void *memory = NULL;
@@ -84,14 +85,14 @@ void *baton_channel_alloc(baton_channel *channel, size_t size)
                 error_set(-EINVAL, "baton_channel_alloc: the channel is NULL");
                 return NULL;
         }
-        if (!channel_usable(channel) || channel_connect(channel, 0, false, &code, &connection) < 0)
+        if (!channel_usable(channel) || channel_connect(channel, &none, &code, &connection) < 0)
                 return NULL;
         pthread_mutex_lock(&channel->sources_lock);
         struct source *source = find(channel, connection);
         if (source)
                 memory = channel->transport->alloc(connection, size);
         else
-                error_set(-EPIPE, "the server at %s went away as soon as it was connected", channel->address);
+                channel_vanished(channel);
         if (memory)
                 source->n_blocks++;
         pthread_mutex_unlock(&channel->sources_lock);

@@ -2,6 +2,7 @@
 #ifndef CORE_OPTIONS_H
 #define CORE_OPTIONS_H
 
+#include <baton/channel.h>
 #include <baton/server.h>
 #include <stddef.h>
 
@@ -10,6 +11,9 @@ int option_refuse(const char *owner, const char *name, unsigned long long value,
 
 /* Fills in defaults of the sizes of messages and payload memory, and checks them. owner: "channel" or "server". */
 int option_sizes(const char *owner, size_t *max_message_bytes, size_t *max_heap_bytes);
+
+/* Fills in the defaults of a channel's options, and checks them all. */
+int option_fill_channel(baton_channel_options *options);
 
 /* Fills in the defaults of a server's options, and checks them all. */
 int option_fill_server(baton_server_options *options);

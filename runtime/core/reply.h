@@ -15,12 +15,14 @@ struct reply_box {
         struct reply reply;
         atomic_uint holds;
         struct reply_home *home; /* NULL: freed instead of reused */
+        size_t budget;           /* of its arena */
         struct reply_box *next;
         struct client_call call; /* asynchronous only, as is the rest */
         baton_callback callback;
         void *context;
         baton_channel *channel;
         baton_loop *loop;
+        struct pending *pending;                /* core/pending.h; NULL for most calls */
         struct loop_task task;                  /* delivers an outcome that was known at once */
         struct list link;                       /* of the channel's `early`, then */
         _Alignas(16) uint8_t first_chunk[1024]; /* of the arena: small replies need no malloc */
@@ -34,6 +36,9 @@ void reply_home_leave(struct reply_home *home);
 
 /* A fresh reply with one hold, for messages up to that size; the owner only. home NULL: a single one. NULL: no memory. */
 struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes);
+
+/* What it takes of memory, payloads in the peer's left out. */
+size_t reply_bytes(const struct reply_box *box);
 
 /* Gives one hold back. */
 void reply_drop(struct reply_box *box);

@@ -1,21 +1,9 @@
-#define _GNU_SOURCE
-#include "base/clock.h"
+/* Blocking calls. */
 #include "base/error.h"
-#include "core/channel.h"
+#include "core/retry.h"
 #include <errno.h>
-#include <stdlib.h>
 
 enum { ATTEMPTS = 2 };
-
-void channel_fill_call(const baton_channel *channel, struct client_call *call, const baton_method *method,
-                       const ProtobufCMessage *request, uint64_t deadline_ns)
-{
-        *call = (struct client_call){ .method = method,
-                                      .request = request,
-                                      .deadline_ns = deadline_ns,
-                                      .max_request_bytes = channel->options.max_message_bytes,
-                                      .max_reply_bytes = channel->options.max_message_bytes };
-}
 
 static void fail(struct client_call *call, baton_code code)
 {
@@ -28,16 +16,18 @@ static void fail(struct client_call *call, baton_code code)
  * Makes the call on a leased caller. Where the connection turns out dead before the server took the request, it makes it
  * once more on a new one: the server restarted since the last call, which is no failure of this one.
  */
-static void attempt(baton_channel *channel, struct caller *caller, struct client_call *call)
+static void attempt(baton_channel *channel, struct caller *caller, const struct patience *patience,
+                    struct client_call *call)
 {
         for (int i = 0; i < ATTEMPTS; i++) {
                 baton_code code = BATON_UNAVAILABLE;
                 call->reply->text = NULL;
-                if (channel_ready(channel, caller, call->deadline_ns, false, &code) < 0)
+                if (channel_ready(channel, caller, patience, &code) < 0 ||
+                    patience_over(patience, "before the request was sent", &code))
                         fail(call, code);
                 else
                         channel->transport->call(caller->lane, call);
-                bool lost = caller->connection && channel->transport->state(caller->connection) == CONNECTION_DOWN;
+                bool lost = caller->connection && channel->transport->state(caller->connection) != CONNECTION_UP;
                 if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed || !lost)
                         return;
         }
@@ -51,7 +41,7 @@ const char *channel_wrong_call(const baton_channel *channel, const baton_method 
         if (!request)
                 return "the request is NULL";
         if (method->flags & (BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING))
-                return "it is a streaming method, which this version does not call";
+                return "it is a streaming method; open a stream";
         return NULL;
 }
 
@@ -66,17 +56,45 @@ static baton_status fail_early(const baton_method *method, baton_code code, cons
         return (baton_status){ .code = BATON_RESOURCE_EXHAUSTED, .message = "out of memory" };
 }
 
-static baton_status call_with(baton_channel *channel, struct caller *caller, struct client_call *call,
-                              const ProtobufCMessage **reply)
+/* A failure before there is a reply: its text is in baton_error(). */
+static struct reply_box *unsent(struct client_call *call, baton_code code)
 {
+        fail(call, code);
+        return reply_take(NULL, 0);
+}
+
+/* One attempt, on a lane of this thread's own. The reply, even where it is a failure; NULL: no memory. */
+static struct reply_box *call_once(baton_channel *channel, const struct patience *patience, struct client_call *call)
+{
+        baton_code code = BATON_RESOURCE_EXHAUSTED;
+        struct caller *caller = channel_lease(channel, patience, &code);
+        if (!caller)
+                return unsent(call, code);
         struct reply_box *box = reply_take(caller->home, call->max_reply_bytes);
-        if (!box) {
-                error_set(-ENOMEM, "%s: out of memory", call->method->path);
-                return fail_early(call->method, BATON_RESOURCE_EXHAUSTED, reply);
+        if (box) {
+                call->reply = &box->reply;
+                attempt(channel, caller, patience, call);
         }
-        call->reply = &box->reply;
-        attempt(channel, caller, call);
-        return reply_status(box, call, reply);
+        channel_give_back(channel, caller);
+        return box;
+}
+
+/* As call_once, as often as the channel's options have it. */
+static struct reply_box *call_again(baton_channel *channel, const struct patience *patience, struct client_call *call)
+{
+        uint64_t at_ns;
+        for (uint32_t n = 1;; n++) {
+                struct reply_box *box = call_once(channel, patience, call);
+                if (!box || !retry_due(channel, call, n, &at_ns))
+                        return box;
+                bool goes_on = retry_pause(patience, at_ns);
+                reply_drop(box);
+                if (goes_on)
+                        continue;
+                call->code = BATON_CANCELLED;
+                error_set(-ECANCELED, "%s: the call was cancelled while it waited for its next attempt", patience->who);
+                return reply_take(NULL, 0);
+        }
 }
 
 baton_status baton_unary(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
@@ -94,20 +112,17 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
         }
         if (!channel_usable(channel))
                 return fail_early(method, BATON_FAILED_PRECONDITION, reply);
+        struct call_terms terms;
+        int error = call_terms_init(&terms, channel, method, options);
+        if (error < 0)
+                return fail_early(method, error == -EINVAL ? BATON_INVALID_ARGUMENT : BATON_RESOURCE_EXHAUSTED, reply);
         struct client_call call;
-        channel_fill_call(channel, &call, method, request, channel_deadline(options));
-        struct caller *caller = channel_lease(channel, call.deadline_ns);
-        if (!caller) {
-                bool late = deadline_passed(call.deadline_ns);
-                if (late)
-                        error_set(-EBUSY,
-                                  "%s: %d calls of other threads are in progress, and none ended before the deadline",
-                                  method->path, CALLERS);
-                else
-                        error_set(-ENOMEM, "%s: out of memory", method->path);
-                return fail_early(method, late ? BATON_DEADLINE_EXCEEDED : BATON_RESOURCE_EXHAUSTED, reply);
-        }
-        baton_status status = call_with(channel, caller, &call, reply);
-        channel_give_back(channel, caller);
-        return status;
+        call_terms_apply(&terms, &call, method, request);
+        struct reply_box *box = retry_on(channel) ? call_again(channel, &terms.patience, &call)
+                                                  : call_once(channel, &terms.patience, &call);
+        call_terms_deinit(&terms);
+        if (box)
+                return reply_status(box, &call, reply);
+        error_set(-ENOMEM, "%s: out of memory", method->path);
+        return fail_early(method, BATON_RESOURCE_EXHAUSTED, reply);
 }

@@ -1,7 +1,10 @@
+/* Asynchronous calls. */
 #define _GNU_SOURCE
 #include "base/error.h"
-#include "core/async_lanes.h"
+#include "core/pending.h"
 #include <errno.h>
+
+enum { ATTEMPTS = 2 };
 
 /* ---- outcomes; on the loop's thread ------------------------------------------------------------------------ */
 
@@ -9,6 +12,11 @@ static void done(struct client_call *call)
 {
         struct reply_box *box = container_of(call, struct reply_box, call);
         const ProtobufCMessage *message;
+        if (box->pending && pending_again(box->pending))
+                return;
+        if (box->pending)
+                pending_free(box->pending);
+        box->pending = NULL;
         baton_status status = reply_status(box, call, &message);
         call->method->complete(box->callback, &status, message, box->context);
         reply_drop(box);
@@ -23,48 +31,112 @@ static void deliver_early(struct loop_task *task)
 
 /* ---- starting ---------------------------------------------------------------------------------------------- */
 
-/* 0 or a negative errno; the lock is held where there is an entry. *early: the call, where it has ended at once. */
-static int start(baton_channel *channel, struct channel_loop *entry, struct reply_box *box, struct reply_box **early)
-{
-        box->call.reply = &box->reply;
-        box->call.done = done;
-        int started = entry ? channel->transport->async_start(entry->lane, &box->call) : 1;
-        if (started > 0)
-                *early = box;
-        else if (started < 0)
-                reply_drop(box);
-        /* What is wrong with the request is told in words. */
-        if (started == -EILSEQ || started == -ENODATA || started == -ELOOP)
-                return -EINVAL;
-        return started < 0 ? started : 0;
-}
-
 /* What baton_unary_async was given. */
-struct async_call {
+struct request {
         baton_channel *channel;
         baton_loop *loop;
         const baton_method *method;
-        const ProtobufCMessage *request;
-        uint64_t deadline_ns;
+        const ProtobufCMessage *message;
+        const struct call_terms *terms;
         baton_callback callback;
         void *context;
 };
 
-/* Starts the call on this lane. NULL: it has failed with the code, for the reason in baton_error(). As start. */
-static int start_call(const struct async_call *call, struct channel_loop *entry, baton_code code,
-                      struct reply_box **early)
+/* entry NULL: there is no lane. NULL: no memory. */
+static struct reply_box *make_box(const struct request *request, struct channel_loop *entry)
 {
-        baton_channel *channel = call->channel;
-        struct reply_box *box = reply_take(entry ? entry->home : NULL, channel->options.max_message_bytes);
+        struct reply_box *box = reply_take(entry ? entry->home : NULL, request->terms->max_reply_bytes);
         if (!box)
-                return error_set(-ENOMEM, "%s: no memory for an asynchronous call", call->method->path);
-        channel_fill_call(channel, &box->call, call->method, call->request, call->deadline_ns);
+                return NULL;
+        call_terms_apply(request->terms, &box->call, request->method, request->message);
+        box->call.reply = &box->reply;
+        box->call.done = done;
+        box->callback = request->callback;
+        box->context = request->context;
+        box->channel = request->channel;
+        box->loop = request->loop;
+        if (!pending_needed(box->channel, request->terms))
+                return box;
+        box->pending = pending_new(box, request->terms);
+        if (box->pending)
+                return box;
+        reply_drop(box);
+        return NULL;
+}
+
+static void end_at_once(struct reply_box *box, baton_code code)
+{
+        box->call.message = NULL;
         box->call.code = code;
-        box->callback = call->callback;
-        box->context = call->context;
-        box->channel = channel;
-        box->loop = call->loop;
-        return start(channel, entry, box, early);
+        box->call.maybe_executed = false;
+}
+
+/* One attempt. As async_start; request: makes *box, where it is NULL. -ESHUTDOWN: the lane was just being left. */
+static int try_start(const struct request *request, struct reply_box **box, baton_channel *channel, baton_loop *loop,
+                     const struct patience *patience)
+{
+        struct channel_loop *entry = NULL;
+        baton_code code;
+        int error = async_lane(channel, loop, patience, &code, &entry);
+        if (error < 0 && code == BATON_OK)
+                return error;
+        if (!*box)
+                *box = make_box(request, entry);
+        int started = *box ? 1 : error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience->who);
+        if (*box && entry)
+                started = channel->transport->async_start(entry->lane, &(*box)->call);
+        else if (*box)
+                end_at_once(*box, code);
+        if (!entry)
+                pthread_mutex_lock(&channel->lanes_lock);
+        if (started >= 0 && (*box)->pending)
+                pending_started((*box)->pending, started ? NULL : entry);
+        async_lane_done(channel);
+        return started;
+}
+
+static int start(const struct request *request, struct reply_box **box, baton_channel *channel, baton_loop *loop,
+                 const struct patience *patience)
+{
+        int started = -ESHUTDOWN;
+        for (int i = 0; i < ATTEMPTS && started == -ESHUTDOWN; i++)
+                started = try_start(request, box, channel, loop, patience);
+        if (started != -ESHUTDOWN)
+                return started;
+        end_at_once(*box, BATON_UNAVAILABLE);
+        channel_vanished(channel);
+        return 1;
+}
+
+int async_start(struct reply_box *box, const struct patience *patience)
+{
+        return start(NULL, &box, box->channel, box->loop, patience);
+}
+
+static int start_request(const struct request *request)
+{
+        struct reply_box *box = NULL;
+        struct patience patience = request->terms->patience;
+        patience.wait_for_ready = false; /* waits without holding up the thread: see pending.c */
+        int started = 1;
+        baton_code code;
+        if (patience_cancelled(&patience) && patience_over(&patience, "before it began", &code)) {
+                box = make_box(request, NULL);
+                if (!box)
+                        return error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience.who);
+                end_at_once(box, code);
+        } else {
+                started = start(request, &box, request->channel, request->loop, &patience);
+        }
+        if (started > 0)
+                async_end_early(box, deliver_early);
+        if (started < 0 && box) {
+                if (box->pending)
+                        pending_free(box->pending);
+                box->pending = NULL;
+                reply_drop(box);
+        }
+        return started < 0 ? started : 0;
 }
 
 static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
@@ -89,17 +161,12 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
         int error = check_arguments(channel, loop, method, request, callback);
         if (error < 0)
                 return error;
-        struct async_call call = { channel, loop, method, request, channel_deadline(options), callback, context };
-        struct reply_box *early = NULL;
-        struct channel_loop *entry = NULL;
-        baton_code code;
-        error = async_lane(channel, loop, call.deadline_ns, false, &code, &entry);
-        if (error < 0 && code == BATON_OK)
+        struct call_terms terms;
+        error = call_terms_init(&terms, channel, method, options);
+        if (error < 0)
                 return error;
-        error = start_call(&call, entry, code, &early);
-        if (entry)
-                async_lane_done(channel);
-        if (early)
-                async_end_early(early, deliver_early);
-        return error;
+        error = start_request(&(struct request){ channel, loop, method, request, &terms, callback, context });
+        call_terms_deinit(&terms);
+        /* What is wrong with the request is told in words. */
+        return error == -EILSEQ || error == -ENODATA || error == -ELOOP ? -EINVAL : error;
 }
