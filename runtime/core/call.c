@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "codec/type.h"
 #include "core/call.h"
+#include "core/observed_call.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +34,7 @@ void call_init(struct baton_call *call, uint32_t memory)
         atomic_store_explicit(&call->answered, false, memory_order_relaxed);
         atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
         atomic_store_explicit(&call->extra, NULL, memory_order_relaxed);
+        call->observed = NULL;
         call->traffic = (struct traffic){ 0 };
 }
 
@@ -72,6 +74,8 @@ void baton_call_release(baton_call *call)
                 return;
         if (!atomic_load_explicit(&call->answered, memory_order_relaxed))
                 dropped(call);
+        if (__builtin_expect(call->observed != NULL, 0))
+                call_observed_answered(call, NULL);
         atomic_store_explicit(&call->holds, 0, memory_order_relaxed);
         call_unref(call);
 }
@@ -100,7 +104,7 @@ static int reply_failed(baton_call *call, int error)
         int length = snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
         end_with_a_character(text, length);
         log_line(BATON_LOG_ERROR, "%s", text);
-        call->ops->answer(call,
+        call_answer(call,
                           &(struct answer){ .code = room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, .text = text });
         return error_set(error == -ENOMEM ? -ENOBUFS : room ? error : -EBADMSG, "%s", text);
 }
@@ -119,7 +123,7 @@ int baton_call_reply(baton_call *call, const ProtobufCMessage *message)
         int error = claim(call);
         if (error < 0)
                 return error;
-        error = call->ops->answer(call, &(struct answer){ .message = message });
+        error = call_answer(call, &(struct answer){ .message = message });
         return error < 0 && error != -EPIPE ? reply_failed(call, error) : error;
 }
 
@@ -137,7 +141,7 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
         va_end(arguments);
         end_with_a_character(text, length);
         int error = claim(call);
-        return error < 0 ? error : call->ops->answer(call, &(struct answer){ .code = code, .text = text });
+        return error < 0 ? error : call_answer(call, &(struct answer){ .code = code, .text = text });
 }
 
 /* ---- memory ----------------------------------------------------------------------------------------------- */

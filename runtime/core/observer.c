@@ -51,7 +51,8 @@ baton_code observed_begin(struct observed *observed, struct observer *observer, 
         observed->observer = observer;
         observed->method = method;
         observed->began = observer->counters ? counters_begin(observer->counters, method) : 0;
-        observed->sent = observed->received = 0;
+        atomic_init(&observed->sent, 0);
+        atomic_init(&observed->received, 0);
         return observer->interceptors.n ? interceptors_begin(&observed->frame, &observer->interceptors, view, text)
                                         : BATON_OK;
 }
@@ -66,11 +67,12 @@ void observed_end(struct observed *observed, const baton_status *status, const s
 {
         struct counters *counters = observed->observer->counters;
         if (counters)
-                counters_end(counters, observed->method,
-                             &(struct count){ .code = status->code,
-                                              .began = observed->began,
-                                              .sent = observed->sent,
-                                              .received = observed->received,
-                                              .traffic = traffic ? *traffic : (struct traffic){ 0 } });
+                counters_end(
+                        counters, observed->method,
+                        &(struct count){ .code = status->code,
+                                         .began = observed->began,
+                                         .sent = atomic_load_explicit(&observed->sent, memory_order_relaxed),
+                                         .received = atomic_load_explicit(&observed->received, memory_order_relaxed),
+                                         .traffic = traffic ? *traffic : (struct traffic){ 0 } });
         observed_drop(observed, status);
 }

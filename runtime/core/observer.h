@@ -19,7 +19,7 @@ struct observed {
         struct observer *observer;
         const baton_method *method;
         uint64_t began;                       /* in ticks; 0: not timed */
-        uint64_t sent, received;              /* messages; kept by the call, from 0 */
+        _Atomic uint64_t sent, received;      /* messages; each has one writer at a time */
         struct baton_intercept_private frame; /* where there are interceptors */
 };
 
@@ -37,6 +37,13 @@ baton_code observed_begin(struct observed *observed, struct observer *observer, 
 
 /* The metadata to send; NULL: none. */
 const baton_metadata *observed_metadata(const struct observed *observed);
+
+/* One message was sent, or received. */
+static inline void observed_message(struct observed *observed, bool sent)
+{
+        _Atomic uint64_t *count = sent ? &observed->sent : &observed->received;
+        atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1, memory_order_relaxed);
+}
 
 /* The call has ended, and is counted. traffic: NULL: none. */
 void observed_end(struct observed *observed, const baton_status *status, const struct traffic *traffic);

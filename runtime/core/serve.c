@@ -1,6 +1,7 @@
 /* Running handlers. */
 #include "base/clock.h"
 #include "core/executor.h"
+#include "core/observed_call.h"
 #include "core/server.h"
 
 /* Reached with each call: from a shared library the default model of thread-local memory costs a function call. */
@@ -16,11 +17,17 @@ static void run_handler(struct baton_call *call)
 {
         const struct offer *offer = call->offer;
         const baton_method *method = offer->method;
+        if (__builtin_expect(offer->observer != NULL, 0) && !call_observe(call)) {
+                baton_call_release(call);
+                return;
+        }
         baton_call *outer = current;
         current = call;
         if (!method->dispatch(offer->handlers, offer->context, call, call->request))
                 baton_call_fail(call, BATON_UNIMPLEMENTED, "%s has no handler on this server", method->path);
         current = outer;
+        if (__builtin_expect(call->observed != NULL, 0))
+                call_observed_left(call);
         baton_call_release(call);
 }
 

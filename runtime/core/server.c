@@ -159,12 +159,6 @@ static int make_executor(baton_server *server)
         return server->executor ? 0 : -ENOMEM;
 }
 
-/* Until core/call_stream.c has the sink's ready and cancel. */
-static void ignore(struct baton_call *call)
-{
-        (void)call;
-}
-
 baton_server *baton_server_new(const baton_server_options *options)
 {
         baton_server_options filled = options ? *options : (baton_server_options){ 0 };
@@ -180,8 +174,8 @@ baton_server *baton_server_new(const baton_server_options *options)
         server->sink = (struct server_sink){ .serve = serve_inline,
                                              .init = call_init,
                                              .unref = call_unref,
-                                             .ready = ignore,
-                                             .cancel = ignore,
+                                             .ready = call_ready,
+                                             .cancel = call_cancel,
                                              .authorize = server_authorize,
                                              .place = server_place,
                                              .leave = server_leave,
@@ -190,7 +184,9 @@ baton_server *baton_server_new(const baton_server_options *options)
         pthread_mutex_init(&server->lock, NULL);
         admission_init(&server->admission, &filled);
         drain_init(server);
-        if (make_workers(server) < 0 || make_executor(server) < 0) {
+        int error = observer_new("server", filled.interceptors, filled.n_interceptors, filled.max_metadata_bytes,
+                                 filled.counters, &server->observer);
+        if (error < 0 || make_workers(server) < 0 || make_executor(server) < 0) {
                 baton_server_free(server);
                 return NULL;
         }
@@ -250,6 +246,7 @@ void baton_server_free(baton_server *server)
         if (server->workers && server->workers[0].loop)
                 end_run(server);
         executor_free(server->executor);
+        observer_unref(server->observer);
         free_workers(server);
         admission_deinit(&server->admission);
         pthread_mutex_destroy(&server->lock);

@@ -6,6 +6,7 @@
 #define CORE_SERVER_H
 
 #include "base/loop.h"
+#include "core/observer.h"
 #include "transport/transport.h"
 #include <pthread.h>
 
@@ -65,6 +66,7 @@ struct baton_server {
         struct loop_source
                 stopper; /* with the option loop: an eventfd, on which it hears baton_server_stop; fd -1 without */
         struct executor *executor; /* NULL: handlers run inline */
+        struct observer *observer; /* NULL: none */
         uint64_t fork_generation;
         bool ran;
         atomic_bool running;

@@ -58,13 +58,15 @@ static int by_hash(const void *a, const void *b)
         return left < right ? -1 : left > right;
 }
 
-static uint32_t add_offers(struct offer *offers, uint32_t n, const struct registration *registration)
+static uint32_t add_offers(struct offer *offers, uint32_t n, const struct registration *registration,
+                           struct observer *observer)
 {
         for (size_t i = 0; i < registration->service->n_methods; i++) {
                 const baton_method *method = &registration->service->methods[i];
                 offers[n++] = (struct offer){ .method = method,
                                               .handlers = registration->handlers,
                                               .context = registration->context,
+                                              .observer = observer,
                                               .path_hash = hash_string(method->path),
                                               .input_layout = layout_hash(method->input->descriptor),
                                               .output_layout = layout_hash(method->output->descriptor) };
@@ -83,6 +85,16 @@ static int sort_offers(struct offer *offers, uint32_t n)
         return 0;
 }
 
+/* What nobody calls is listed as well. */
+static int list_counters(const baton_server *server, const struct offer *offers, uint32_t n)
+{
+        struct counters *counters = server->observer ? server->observer->counters : NULL;
+        for (uint32_t i = 0; counters && i < n; i++)
+                if (counters_list(counters, offers[i].method) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
 int server_make_offers(baton_server *server)
 {
         size_t n = 0;
@@ -98,8 +110,10 @@ int server_make_offers(baton_server *server)
                 return error_set(-ENOMEM, "cannot listen: out of memory");
         uint32_t count = 0;
         for (size_t i = 0; i < server->n_services; i++)
-                count = add_offers(offers, count, &server->services[i]);
+                count = add_offers(offers, count, &server->services[i], server->observer);
         int error = sort_offers(offers, count);
+        if (error >= 0)
+                error = list_counters(server, offers, count);
         if (error < 0) {
                 free(offers);
                 return error;

@@ -223,6 +223,7 @@ struct offer {
         const baton_method *method;
         const void *handlers;
         void *context;
+        struct observer *observer; /* core's; NULL: none */
         uint64_t path_hash;
         uint64_t input_layout;
         uint64_t output_layout;
@@ -266,6 +267,7 @@ struct baton_call {
         atomic_bool answered;
         atomic_bool cancelled;
         _Atomic(struct call_extra *) extra; /* what few calls have: core/call_extra.h */
+        struct observed_call *observed;     /* by interceptors and counters; NULL: not */
         struct traffic traffic;
 };
 

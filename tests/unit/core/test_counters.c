@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { METHODS = 100, WRITERS = 3, CALLS = 200000, CROWD = THREAD_NUMBERS + 30 };
+enum { METHODS = 100, WRITERS = 3, CALLS = 200000, CROWD = THREAD_NUMBERS + 30, EACH = 2000 };
 
 static struct counters *counters;
 static baton_method methods[METHODS];
@@ -200,7 +200,7 @@ static void *count_in_a_crowd(void *context)
 {
         thread_number();
         pthread_barrier_wait(&together);
-        for (int i = 0; i < 100; i++)
+        for (int i = 0; i < EACH; i++)
                 count(&methods[i % 2], BATON_OK);
         return context;
 }
@@ -218,9 +218,9 @@ static void counts_of_a_crowd(void **state)
                         pthread_join(threads[i], NULL);
                 pthread_barrier_destroy(&together);
                 assert_int_equal(counters_read(counters, read_out, METHODS), 2);
-                assert_int_equal(read_out[0].calls, round * CROWD * 50);
-                assert_int_equal(read_out[1].calls, round * CROWD * 50);
-                assert_int_equal(read_out[1].spins, round * CROWD * 100);
+                assert_int_equal(read_out[0].calls, round * CROWD * EACH / 2);
+                assert_int_equal(read_out[1].calls, round * CROWD * EACH / 2);
+                assert_int_equal(read_out[1].spins, round * CROWD * EACH);
         }
 }
 
