@@ -6,8 +6,10 @@
 #include "codec/type.h"
 #include "core/call.h"
 #include "core/observed_call.h"
+#include "core/details.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LONGEST_TEXT = 1024 };
@@ -42,8 +44,12 @@ void call_unref(struct baton_call *call)
 {
         /* The last reference needs no read-modify-write: nobody else can take one. */
         if (atomic_load_explicit(&call->memory, memory_order_acquire) == 1 ||
-            atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) == 1)
+            atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) == 1) {
+                struct call_extra *extra = atomic_load_explicit(&call->extra, memory_order_relaxed);
+                if (extra)
+                        call_extra_free(extra);
                 call->ops->free(call);
+        }
 }
 
 baton_call *baton_call_retain(baton_call *call)
@@ -55,6 +61,8 @@ baton_call *baton_call_retain(baton_call *call)
 
 static void dropped(baton_call *call)
 {
+        if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+                return; /* nobody waits for an answer */
         log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call",
                  call->method->path);
         baton_call_fail(call, BATON_INTERNAL, "%s: the server's handler ended without a reply", call->method->path);
@@ -89,6 +97,22 @@ static int claim(baton_call *call)
         return error_set(-EALREADY, "%s: the call was answered before", call->method->path);
 }
 
+/* Sends the answer, which was claimed, with the metadata that the call has. */
+static int answer(baton_call *call, struct answer *answer)
+{
+        struct call_extra *extra = call_extra_if(call);
+        if (!extra)
+                return call_answer(call, answer);
+        pthread_mutex_lock(&extra->lock);
+        extra->sealed = true;
+        pthread_mutex_unlock(&extra->lock);
+        answer->headers = call_take_headers(extra);
+        answer->trailers = extra->trailers.metadata.n ? &extra->trailers.metadata : NULL;
+        int error = call_answer(call, answer);
+        call_happened(extra); /* threads that wait in a stream learn that it is over */
+        return error;
+}
+
 /* A text that was shortened to LONGEST_TEXT ends with a whole character: the client takes nothing but UTF-8. */
 static void end_with_a_character(char *text, int length)
 {
@@ -104,8 +128,7 @@ static int reply_failed(baton_call *call, int error)
         int length = snprintf(text, sizeof text, "%s: the reply cannot be sent: %s", call->method->path, baton_error());
         end_with_a_character(text, length);
         log_line(BATON_LOG_ERROR, "%s", text);
-        call_answer(call,
-                          &(struct answer){ .code = room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, .text = text });
+        answer(call, &(struct answer){ .code = room ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, .text = text });
         return error_set(error == -ENOMEM ? -ENOBUFS : room ? error : -EBADMSG, "%s", text);
 }
 
@@ -120,10 +143,18 @@ int baton_call_reply(baton_call *call, const ProtobufCMessage *message)
                 return error_set(-EINVAL, "%s: the reply has to be of type %s; is it initialised with its __INIT?",
                                  call->method->path, type->name);
         }
+        if (call->method->flags & BATON_SERVER_STREAMING)
+                return error_set(-EINVAL, "%s: the method streams its replies: use baton_call_send and baton_call_end",
+                                 call->method->path);
+        return call_answer_ok(call, message);
+}
+
+int call_answer_ok(baton_call *call, const ProtobufCMessage *message)
+{
         int error = claim(call);
         if (error < 0)
                 return error;
-        error = call_answer(call, &(struct answer){ .message = message });
+        error = answer(call, &(struct answer){ .message = message });
         return error < 0 && error != -EPIPE ? reply_failed(call, error) : error;
 }
 
@@ -141,7 +172,43 @@ int baton_call_fail(baton_call *call, baton_code code, const char *format, ...)
         va_end(arguments);
         end_with_a_character(text, length);
         int error = claim(call);
-        return error < 0 ? error : call_answer(call, &(struct answer){ .code = code, .text = text });
+        return error < 0 ? error : answer(call, &(struct answer){ .code = code, .text = text });
+}
+
+void call_fail_with_error(baton_call *call, baton_code code)
+{
+        char text[LONGEST_TEXT];
+        snprintf(text, sizeof text, "%s", baton_error());
+        baton_call_fail(call, code, "%s", text);
+        error_set(-EBADMSG, "%s", text);
+}
+
+int baton_call_fail_with(baton_call *call, baton_code code, const char *message, const ProtobufCMessage *const *details,
+                         size_t n_details)
+{
+        if (!call || !message || (!details && n_details))
+                return error_set(-EINVAL, "baton_call_fail_with: the %s",
+                                 !call      ? "call is NULL"
+                                 : !message ? "message is NULL"
+                                            : "array of details is NULL");
+        struct call_extra *extra = call_extra(call);
+        uint8_t *packed = NULL;
+        size_t size = 0;
+        int error = extra ? details_pack(code, utf8_valid(message, strlen(message)) ? message : "", details, n_details,
+                                         call->max_metadata_bytes, &packed, &size)
+                          : -ENOMEM;
+        if (error == -EINVAL)
+                return error;
+        if (error >= 0) {
+                pthread_mutex_lock(&extra->lock);
+                error = extra->sealed ? 0
+                                      : metadata_list_add(&extra->trailers, DETAILS_TRAILER, packed, size,
+                                                          call->max_metadata_bytes, true);
+                pthread_mutex_unlock(&extra->lock);
+        }
+        free(packed);
+        int failed = baton_call_fail(call, code, "%s", message); /* without the details, where they are too large */
+        return failed < 0 ? failed : error;
 }
 
 /* ---- memory ----------------------------------------------------------------------------------------------- */
@@ -194,11 +261,6 @@ ProtobufCMessage *baton_call_new_reply(baton_call *call)
 uint64_t baton_call_deadline_ns(const baton_call *call)
 {
         return call ? call->deadline_ns : 0;
-}
-
-bool baton_call_cancelled(const baton_call *call)
-{
-        return !call || call->ops->gone((baton_call *)call) || deadline_passed(call->deadline_ns);
 }
 
 const char *baton_call_method(const baton_call *call)

@@ -78,13 +78,18 @@ struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes)
                 box = new_box(home);
                 if (!box)
                         return NULL;
-                arena_init_inline(&box->reply.arena, arena_budget(max_message_bytes), box->first_chunk,
-                                  sizeof box->first_chunk);
+                box->budget = arena_budget(max_message_bytes);
+                arena_init_inline(&box->reply.arena, box->budget, box->first_chunk, sizeof box->first_chunk);
         }
         if (home)
                 atomic_fetch_add_explicit(&home->references, 1, memory_order_relaxed);
         atomic_store_explicit(&box->holds, 1, memory_order_relaxed);
         return box;
+}
+
+size_t reply_bytes(const struct reply_box *box)
+{
+        return sizeof *box + (box->budget - box->reply.arena.budget);
 }
 
 static void come_home(struct reply_box *box)

@@ -86,6 +86,8 @@ static struct shm_server_call *take_call(struct server_connection *connection)
                 return NULL;
         memset(self, 0, sizeof *self);
         self->call.turn = &connection->turn;
+        self->call.max_message_bytes = connection->max_message_bytes;
+        self->call.max_metadata_bytes = connection->max_metadata_bytes;
         arena_init_inline(&self->call.arena, arena_budget(connection->max_message_bytes), self->first_chunk,
                           sizeof self->first_chunk);
         return self;

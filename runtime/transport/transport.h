@@ -114,7 +114,7 @@ struct client_stream {
 
         struct stream_end *end;    /* the transport's own, between stream_open and stream_close */
         atomic_bool headers_known; /* release: call.reply->headers is final */
-        atomic_bool ended;         /* release: so is the outcome. No more messages will arrive; some may wait to be read. */
+        atomic_bool ended; /* release: so is the outcome. No more messages will arrive; some may wait to be read. */
 };
 
 enum connection_state {
@@ -258,15 +258,17 @@ struct baton_call {
         baton_metadata metadata;         /* of the request */
         uint64_t deadline_ns;
         baton_peer peer;
-        baton_arena arena; /* the request's message and the handler's scratch memory */
-        struct turn *turn; /* of its connection, so that each has its turn; NULL: none */
-        bool oneway;       /* an answer goes nowhere */
+        baton_arena arena;        /* the request's message and the handler's scratch memory */
+        struct turn *turn;        /* of its connection, so that each has its turn; NULL: none */
+        size_t max_message_bytes; /* as the server's options have them */
+        size_t max_metadata_bytes;
+        bool oneway; /* an answer goes nowhere */
 
         atomic_uint memory;
         atomic_uint holds;
         atomic_bool answered;
         atomic_bool cancelled;
-        _Atomic(struct call_extra *) extra; /* what few calls have: core/call_extra.h */
+        _Atomic(struct call_extra *) extra; /* what few calls have: core/call.h */
         struct observed_call *observed;     /* by interceptors and counters; NULL: not */
         struct traffic traffic;
 };
