@@ -177,8 +177,11 @@ int server_record(struct server_lane *lane, const struct ring_record *record);
 int server_locate(struct server_lane *lane, const struct ring_record *record, struct message_body *body);
 
 /* The call lives on after its handler ran: it is found again by its number, ends at its deadline, and counts against the
- * connection. The caller has a reference. */
-void server_call_keep(struct shm_server_call *self);
+ * connection, with this size. The caller has a reference. */
+void server_call_keep(struct shm_server_call *self, size_t size);
+
+/* What the call takes of the server's memory; not once its handler runs. */
+size_t server_call_size(const struct shm_server_call *self);
 
 /* It was answered, or is cancelled: records for it are dropped from now on. The lane's lock is held; any thread. */
 void server_call_forget(struct shm_server_call *self);

@@ -217,10 +217,11 @@ static const char *overload(struct server_connection *connection)
 static void serve(struct server_lane *lane, struct shm_server_call *self)
 {
         struct server_sink *sink = lane->connection->sink;
+        size_t size = server_call_size(self); /* now: the handler may run on another thread, and take more */
         sink->serve(sink, &self->call);
         /* Most calls have ended by now, and nobody else knows them. */
         if (atomic_load_explicit(&self->call.memory, memory_order_acquire) != 1)
-                server_call_keep(self);
+                server_call_keep(self, size);
         sink->unref(&self->call);
 }
 

@@ -58,8 +58,7 @@ static bool make_room(struct server_lane *lane, uint64_t number)
         return true;
 }
 
-/* What the call takes of the server's memory. */
-static size_t size_of(const struct shm_server_call *self)
+size_t server_call_size(const struct shm_server_call *self)
 {
         size_t chunks = arena_budget(self->lane->connection->max_message_bytes) - self->call.arena.budget;
         return sizeof *self + chunks + (self->body.loan == NO_LOAN ? 0 : self->body.size);
@@ -91,12 +90,12 @@ static void set_deadline(struct server_lane *lane)
         loop_timer_set(lane->connection->loop, &lane->deadline, first ? first->due_ns : 0);
 }
 
-void server_call_keep(struct shm_server_call *self)
+void server_call_keep(struct shm_server_call *self, size_t size)
 {
         struct server_lane *lane = self->lane;
         pthread_mutex_lock(&lane->lock);
         if (!self->held) {
-                self->held = size_of(self);
+                self->held = size;
                 atomic_fetch_add_explicit(&lane->connection->held.used, self->held, memory_order_relaxed);
         }
         bool answered = atomic_load_explicit(&self->call.answered, memory_order_relaxed);
