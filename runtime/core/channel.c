@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "core/async_lanes.h"
+#include "core/observer.h"
 #include "core/options.h"
 #include "core/retry.h"
 #include "shm/shm.h"
@@ -46,8 +47,13 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
                 return NULL;
         baton_channel *channel = calloc(1, sizeof *channel);
         char *copy = strdup(address);
-        if (!channel || !copy) {
-                error_set(-ENOMEM, "cannot open a channel to %s: out of memory", address);
+        struct observer *observer = NULL;
+        int error = observer_new("channel", filled.interceptors, filled.n_interceptors, filled.max_metadata_bytes,
+                                 filled.counters, &observer);
+        if (!channel || !copy || error < 0) {
+                if (error >= 0)
+                        error_set(-ENOMEM, "cannot open a channel to %s: out of memory", address);
+                observer_unref(observer);
                 free(channel);
                 free(copy);
                 return NULL;
@@ -55,6 +61,7 @@ baton_channel *baton_channel_open(const char *address, const baton_channel_optio
         channel->transport = transport;
         channel->address = copy;
         channel->options = filled;
+        channel->observer = observer;
         channel->fork_generation = fork_generation();
         connect_init(channel);
         sources_init(channel);
@@ -75,6 +82,7 @@ void baton_channel_close(baton_channel *channel)
         connect_deinit(channel);
         sources_deinit(channel);
         async_lanes_deinit(channel);
+        observer_unref(channel->observer);
         free(channel->address);
         free(channel);
 }

@@ -38,6 +38,7 @@ struct baton_channel {
         const struct transport *transport;
         char *address;
         baton_channel_options options; /* defaults filled in */
+        struct observer *observer;     /* NULL: none */
         uint64_t fork_generation;
 
         pthread_mutex_t lock;      /* connect.c's; no transport is called under it but for state and ref */

@@ -35,8 +35,12 @@ void observer_unref(struct observer *observer);
 baton_code observed_begin(struct observed *observed, struct observer *observer, const baton_method *method,
                           const baton_intercept *view, const char **text);
 
-/* The metadata to send; NULL: none. */
-const baton_metadata *observed_metadata(const struct observed *observed);
+/* What is to be sent of metadata, where interceptors added some; NULL: they did not. */
+static inline const baton_metadata *observed_metadata(const struct observed *observed)
+{
+        return observed->observer->interceptors.n && observed->frame.added.metadata.n ? &observed->frame.added.metadata
+                                                                                      : NULL;
+}
 
 /* One message was sent, or received. */
 static inline void observed_message(struct observed *observed, bool sent)

@@ -23,6 +23,7 @@ struct reply_box {
         baton_channel *channel;
         baton_loop *loop;
         struct pending *pending;                /* core/pending.h; NULL for most calls */
+        struct observed *observed;              /* core/observer.h; NULL: not */
         struct loop_task task;                  /* delivers an outcome that was known at once */
         struct list link;                       /* of the channel's `early`, then */
         _Alignas(16) uint8_t first_chunk[1024]; /* of the arena: small replies need no malloc */

@@ -1,5 +1,6 @@
 /* Blocking calls. */
 #include "base/error.h"
+#include "core/observed_client.h"
 #include "core/retry.h"
 #include <errno.h>
 
@@ -97,6 +98,29 @@ static struct reply_box *call_again(baton_channel *channel, const struct patienc
         }
 }
 
+static baton_status complete(baton_channel *channel, const struct call_terms *terms, struct client_call *call,
+                             const ProtobufCMessage **reply)
+{
+        struct reply_box *box = retry_on(channel) ? call_again(channel, &terms->patience, call)
+                                                  : call_once(channel, &terms->patience, call);
+        if (box)
+                return reply_status(box, call, reply);
+        error_set(-ENOMEM, "%s: out of memory", call->method->path);
+        return fail_early(call->method, BATON_RESOURCE_EXHAUSTED, reply);
+}
+
+/* The same, watched by the channel's observer. */
+static baton_status complete_observed(baton_channel *channel, struct call_terms *terms, struct client_call *call,
+                                      const ProtobufCMessage **reply)
+{
+        struct observed observed;
+        baton_code code = client_observe(&observed, channel->observer, terms, call->method, call->request);
+        call->metadata = terms->metadata;
+        baton_status status = code ? fail_early(call->method, code, reply) : complete(channel, terms, call, reply);
+        client_observed(&observed, &status, call);
+        return status;
+}
+
 baton_status baton_unary(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
                          const ProtobufCMessage **reply, const baton_call_options *options)
 {
@@ -118,11 +142,9 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
                 return fail_early(method, error == -EINVAL ? BATON_INVALID_ARGUMENT : BATON_RESOURCE_EXHAUSTED, reply);
         struct client_call call;
         call_terms_apply(&terms, &call, method, request);
-        struct reply_box *box = retry_on(channel) ? call_again(channel, &terms.patience, &call)
-                                                  : call_once(channel, &terms.patience, &call);
+        baton_status status = __builtin_expect(channel->observer != NULL, 0)
+                                      ? complete_observed(channel, &terms, &call, reply)
+                                      : complete(channel, &terms, &call, reply);
         call_terms_deinit(&terms);
-        if (box)
-                return reply_status(box, &call, reply);
-        error_set(-ENOMEM, "%s: out of memory", method->path);
-        return fail_early(method, BATON_RESOURCE_EXHAUSTED, reply);
+        return status;
 }

@@ -1,8 +1,10 @@
 /* Asynchronous calls. */
 #define _GNU_SOURCE
 #include "base/error.h"
+#include "core/observed_client.h"
 #include "core/pending.h"
 #include <errno.h>
+#include <stdlib.h>
 
 enum { ATTEMPTS = 2 };
 
@@ -18,6 +20,11 @@ static void done(struct client_call *call)
                 pending_free(box->pending);
         box->pending = NULL;
         baton_status status = reply_status(box, call, &message);
+        if (box->observed) {
+                client_observed(box->observed, &status, call);
+                free(box->observed);
+                box->observed = NULL;
+        }
         call->method->complete(box->callback, &status, message, box->context);
         reply_drop(box);
 }
@@ -37,10 +44,21 @@ struct request {
         baton_loop *loop;
         const baton_method *method;
         const ProtobufCMessage *message;
-        const struct call_terms *terms;
+        struct call_terms *terms;
+        struct observed *observed; /* NULL: not */
         baton_callback callback;
         void *context;
 };
+
+/* Of a call that was not made. */
+static void drop(struct reply_box *box)
+{
+        if (box->pending)
+                pending_free(box->pending);
+        box->pending = NULL;
+        box->observed = NULL;
+        reply_drop(box);
+}
 
 /* entry NULL: there is no lane. NULL: no memory. */
 static struct reply_box *make_box(const struct request *request, struct channel_loop *entry)
@@ -51,6 +69,7 @@ static struct reply_box *make_box(const struct request *request, struct channel_
         call_terms_apply(request->terms, &box->call, request->method, request->message);
         box->call.reply = &box->reply;
         box->call.done = done;
+        box->observed = request->observed;
         box->callback = request->callback;
         box->context = request->context;
         box->channel = request->channel;
@@ -60,7 +79,7 @@ static struct reply_box *make_box(const struct request *request, struct channel_
         box->pending = pending_new(box, request->terms);
         if (box->pending)
                 return box;
-        reply_drop(box);
+        drop(box);
         return NULL;
 }
 
@@ -113,14 +132,15 @@ int async_start(struct reply_box *box, const struct patience *patience)
         return start(NULL, &box, box->channel, box->loop, patience);
 }
 
-static int start_request(const struct request *request)
+/* refused: with this code, for the reason in baton_error(); BATON_OK: not. */
+static int start_request(const struct request *request, baton_code refused)
 {
         struct reply_box *box = NULL;
         struct patience patience = request->terms->patience;
         patience.wait_for_ready = false; /* waits without holding up the thread: see pending.c */
         int started = 1;
-        baton_code code;
-        if (patience_cancelled(&patience) && patience_over(&patience, "before it began", &code)) {
+        baton_code code = refused;
+        if (refused || (patience_cancelled(&patience) && patience_over(&patience, "before it began", &code))) {
                 box = make_box(request, NULL);
                 if (!box)
                         return error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience.who);
@@ -130,12 +150,8 @@ static int start_request(const struct request *request)
         }
         if (started > 0)
                 async_end_early(box, deliver_early);
-        if (started < 0 && box) {
-                if (box->pending)
-                        pending_free(box->pending);
-                box->pending = NULL;
-                reply_drop(box);
-        }
+        if (started < 0 && box)
+                drop(box);
         return started < 0 ? started : 0;
 }
 
@@ -154,6 +170,22 @@ static int check_arguments(const baton_channel *channel, const baton_loop *loop,
         return channel_usable(channel) ? 0 : -ECHILD;
 }
 
+/* The same, watched by the channel's observer. */
+static int start_observed(struct request *request)
+{
+        request->observed = malloc(sizeof *request->observed);
+        if (!request->observed)
+                return error_set(-ENOMEM, "%s: no memory for an asynchronous call", request->method->path);
+        baton_code refused = client_observe(request->observed, request->channel->observer, request->terms,
+                                            request->method, request->message);
+        int error = start_request(request, refused);
+        if (error < 0) {
+                client_observed_not(request->observed, error);
+                free(request->observed);
+        }
+        return error;
+}
+
 int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_method *method,
                       const ProtobufCMessage *request, const baton_call_options *options, baton_callback callback,
                       void *context)
@@ -165,7 +197,8 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
         error = call_terms_init(&terms, channel, method, options);
         if (error < 0)
                 return error;
-        error = start_request(&(struct request){ channel, loop, method, request, &terms, callback, context });
+        struct request whole = { channel, loop, method, request, &terms, NULL, callback, context };
+        error = channel->observer ? start_observed(&whole) : start_request(&whole, BATON_OK);
         call_terms_deinit(&terms);
         /* What is wrong with the request is told in words. */
         return error == -EILSEQ || error == -ENODATA || error == -ELOOP ? -EINVAL : error;

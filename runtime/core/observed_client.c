@@ -1,0 +1,49 @@
+#include "core/observed_client.h"
+#include "base/error.h"
+#include "core/channel.h"
+#include <errno.h>
+#include <stdio.h>
+
+baton_code client_observe(struct observed *observed, struct observer *observer, struct call_terms *terms,
+                          const baton_method *method, const ProtobufCMessage *request)
+{
+        baton_intercept view = { .method = method->path,
+                                 .client = true,
+                                 .request = request,
+                                 .metadata = terms->metadata,
+                                 .deadline_ns = terms->patience.deadline_ns };
+        const char *text;
+        baton_code code = observed_begin(observed, observer, method, &view, &text);
+        if (code != BATON_OK)
+                error_set(-EACCES, "%s", text);
+        const baton_metadata *added = observed_metadata(observed);
+        if (added)
+                terms->metadata = added;
+        return code;
+}
+
+void client_observed(struct observed *observed, const baton_status *status, const struct client_call *call)
+{
+        if (status->maybe_executed)
+                observed_message(observed, true);
+        if (call->message)
+                observed_message(observed, false);
+        observed_end(observed, status, &call->traffic);
+}
+
+int client_observed_not(struct observed *observed, int error)
+{
+        char text[512];
+        snprintf(text, sizeof text, "%s", baton_error());
+        observed_drop(observed,
+                      &(baton_status){ .code = error == -ECANCELED ? BATON_CANCELLED : BATON_RESOURCE_EXHAUSTED,
+                                       .message = text });
+        return error_set(error, "%s", text);
+}
+
+size_t baton_channel_counters(baton_channel *channel, baton_counters *out, size_t n)
+{
+        if (!channel || !channel->observer || !channel->observer->counters)
+                return 0;
+        return counters_read(channel->observer->counters, out, n);
+}
