@@ -143,6 +143,8 @@ static int ask(struct listener *listener, int socket, uint64_t deadline_ns)
         }
         if (n == -ECONNRESET) /* a refusal may follow that error */
                 n = control_receive(socket, &answer) > 0;
+        if (n == -EPROTO)
+                return cannot(listener, n, "its server's answer is not a Baton server's");
         if (n <= 0)
                 return cannot(listener, -EAGAIN, "its server closed the connection");
         int error;

@@ -13,13 +13,13 @@ enum { THREADS = 2, IN_FLIGHT = 8, PATIENCE_MS = 20000 };
 
 static baton_channel *channel;
 static baton_loop *loop;
-static atomic_bool stopped;
+static atomic_bool stopped, closing;
 static atomic_uint n_calls, n_failed;
 
 static void note(const char *how, const baton_status *status)
 {
         atomic_fetch_add(&n_calls, 1);
-        if (status->code == BATON_OK)
+        if (status->code == BATON_OK || atomic_load(&closing))
                 return;
         if (atomic_fetch_add(&n_failed, 1) < 5)
                 fprintf(stderr, "restart-client: a %s call failed: %s: %s\n", how, baton_code_name(status->code),
@@ -99,8 +99,8 @@ int main(int argc, char **argv)
                 pthread_join(threads[i], NULL);
         baton_loop_stop(loop);
         pthread_join(threads[THREADS], NULL);
-        unsigned failed = atomic_load(&n_failed);
+        atomic_store(&closing, true); /* ends what is in flight */
         baton_channel_close(channel);
         baton_loop_free(loop);
-        return failed ? 1 : 0;
+        return atomic_load(&n_failed) ? 1 : 0;
 }
