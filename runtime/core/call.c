@@ -101,6 +101,9 @@ static int claim(baton_call *call)
 static int answer(baton_call *call, struct answer *answer)
 {
         struct call_extra *extra = call_extra_if(call);
+        if (answer->code && call->oneway) /* nobody else hears of it */
+                log_line(BATON_LOG_INFO, "%s: a one-way call failed: %s: %s", call->method->path,
+                         baton_code_name(answer->code), answer->text);
         if (!extra)
                 return call_answer(call, answer);
         pthread_mutex_lock(&extra->lock);

@@ -21,6 +21,12 @@ enum { LOOK_AGAIN_NS = 10000000 };
 
 static void drop_lane(baton_channel *channel, struct caller *caller)
 {
+        /* A server that drains still takes what is on its way. */
+        if (atomic_load_explicit(&caller->unflushed, memory_order_relaxed) && caller->lane) {
+                if (channel->transport->state(caller->connection) == CONNECTION_DOWN)
+                        atomic_store_explicit(&caller->lost, true, memory_order_relaxed);
+                atomic_store_explicit(&caller->unflushed, false, memory_order_relaxed);
+        }
         if (caller->lane)
                 channel->transport->lane_close(caller->lane);
         if (caller->connection)
@@ -64,15 +70,19 @@ static uint32_t first_choice(void)
         return mine - 1;
 }
 
+static bool try_this(struct caller *caller)
+{
+        /* acquire pairs with the release in channel_give_back: what the last holder did to the lane is seen. */
+        return !atomic_load_explicit(&caller->leased, memory_order_relaxed) &&
+               !atomic_exchange_explicit(&caller->leased, true, memory_order_acquire);
+}
+
 static struct caller *try_lease(baton_channel *channel)
 {
         uint32_t n = atomic_load_explicit(&channel->n_callers, memory_order_acquire); /* pairs with add_caller */
         for (uint32_t i = 0, at = n ? first_choice() % n : 0; i < n; i++, at = at + 1 < n ? at + 1 : 0) {
-                struct caller *caller = channel->callers[at];
-                /* acquire pairs with the release in channel_give_back: what the last holder did to the lane is seen. */
-                if (!atomic_load_explicit(&caller->leased, memory_order_relaxed) &&
-                    !atomic_exchange_explicit(&caller->leased, true, memory_order_acquire))
-                        return caller;
+                if (try_this(channel->callers[at]))
+                        return channel->callers[at];
         }
         return NULL;
 }
@@ -98,20 +108,36 @@ static struct caller *add_caller(baton_channel *channel)
         return caller;
 }
 
-/* Waits for a caller to be given back; the lock is held. */
+/* Waits for a caller to be given back, a while; the lock is held. Bounded: one may be given back between the look and the wait. */
+static void await_one(baton_channel *channel, uint64_t deadline_ns)
+{
+        struct timespec until = clock_timespec(deadline_earlier(deadline_ns, clock_now_ns() + LOOK_AGAIN_NS));
+        pthread_cond_timedwait(&channel->caller_free, &channel->callers_lock, &until);
+}
+
 static struct caller *await_caller(baton_channel *channel, const struct patience *patience, const char *why,
                                    baton_code *code)
 {
         struct caller *caller;
         atomic_fetch_add(&channel->waiting, 1);
-        while (!(caller = try_lease(channel)) && !patience_over(patience, why, code)) {
-                /* Bounded: a caller may be given back between the look and the wait. */
-                struct timespec until =
-                        clock_timespec(deadline_earlier(patience->deadline_ns, clock_now_ns() + LOOK_AGAIN_NS));
-                pthread_cond_timedwait(&channel->caller_free, &channel->callers_lock, &until);
-        }
+        while (!(caller = try_lease(channel)) && !patience_over(patience, why, code))
+                await_one(channel, patience->deadline_ns);
         atomic_fetch_sub(&channel->waiting, 1);
         return caller;
+}
+
+bool channel_lease_this(baton_channel *channel, struct caller *caller, uint64_t deadline_ns)
+{
+        bool leased = try_this(caller);
+        if (leased)
+                return true;
+        pthread_mutex_lock(&channel->callers_lock);
+        atomic_fetch_add(&channel->waiting, 1);
+        while (!(leased = try_this(caller)) && !deadline_passed(deadline_ns))
+                await_one(channel, deadline_ns);
+        atomic_fetch_sub(&channel->waiting, 1);
+        pthread_mutex_unlock(&channel->callers_lock);
+        return leased;
 }
 
 static struct caller *lease_slowly(baton_channel *channel, const struct patience *patience, baton_code *code)

@@ -7,11 +7,16 @@
 #include "core/terms.h"
 #include <pthread.h>
 
-enum { CALLERS = 56 }; /* lanes for blocking calls; further ones of the connection are for loops */
+enum {
+        CALLERS = 48, /* lanes for blocking calls; further ones of the connection are for loops, */
+        PUMPS = 4,    /* those of blocking streams among them */
+};
 
 /* A lane that one thread at a time leases for a blocking call. */
 struct caller {
         _Alignas(64) atomic_bool leased;
+        atomic_bool unflushed;         /* one-way calls were made that no flush has waited for */
+        atomic_bool lost;              /* the server went, and maybe such calls with it, which no flush has told */
         struct connection *connection; /* the one the lane belongs to */
         struct lane *lane;             /* NULL: none yet */
         struct reply_home *home;
@@ -54,6 +59,7 @@ struct baton_channel {
 
         pthread_mutex_t lanes_lock; /* async_lanes.c's; nothing blocks under it */
         struct list loops;
+        struct pump *pumps[PUMPS]; /* NULL: not needed so far */
         struct list early;         /* reply boxes of asynchronous calls that ended at once */
         struct list waiting_calls; /* pending.c's: for their next attempt */
         bool closing;
@@ -108,6 +114,8 @@ void callers_drop_idle(baton_channel *channel);
 
 /* Leases a caller; NULL with the reason set, and *code. */
 struct caller *channel_lease(baton_channel *channel, const struct patience *patience, baton_code *code);
+/* Waits for this very caller; false: the deadline. */
+bool channel_lease_this(baton_channel *channel, struct caller *caller, uint64_t deadline_ns);
 void channel_give_back(baton_channel *channel, struct caller *caller);
 
 /* Sees to it that the caller has a lane to a living server. As channel_connect. */

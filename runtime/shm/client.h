@@ -174,6 +174,8 @@ void shm_lane_close(struct lane *lane);
 int shm_connect(const char *address, const baton_channel_options *options, uint64_t deadline_ns,
                 struct client_sink *sink, struct connection **out, baton_code *code);
 void shm_call(struct lane *lane, struct client_call *call);
+int shm_oneway(struct lane *lane, struct client_call *call);
+int shm_flush(struct lane *lane, uint64_t deadline_ns);
 int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t deadline_ns, void (*lost)(void *context),
                    void *context, struct async_lane **out);
 int shm_async_start(struct async_lane *lane, struct client_call *call);

@@ -11,6 +11,12 @@ enum {
         HEAP_RETRY_MOST_NS = 1000000,
 };
 
+/* How long something is waited for. */
+struct until {
+        uint64_t deadline_ns;
+        _Atomic uint32_t *cancelled; /* client_call.cancelled; NULL */
+};
+
 /* ---- waiting ---------------------------------------------------------------------------------------------- */
 
 static bool dead(const struct lane *lane)
@@ -18,8 +24,23 @@ static bool dead(const struct lane *lane)
         return atomic_load_explicit(&lane->connection->dead, memory_order_acquire);
 }
 
+static bool cancelled(const struct until *until)
+{
+        return until->cancelled && atomic_load_explicit(until->cancelled, memory_order_acquire);
+}
+
+/* 0; or -EPIPE the server is gone, -ECANCELED, -ETIMEDOUT. */
+static int over(const struct lane *lane, const struct until *until)
+{
+        if (dead(lane))
+                return -EPIPE;
+        if (cancelled(until))
+                return -ECANCELED;
+        return deadline_passed(until->deadline_ns) ? -ETIMEDOUT : 0;
+}
+
 /* Polls for a reply as long as that is promising. True when there is one. */
-static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, struct spin_wait *wait)
+static bool spin_for_reply(struct lane *lane, const struct until *until, struct spin_wait *wait)
 {
         const struct ring_consumer *in = &lane->ends.in;
         for (uint32_t i = 1;; i++) {
@@ -31,20 +52,21 @@ static bool spin_for_reply(struct lane *lane, uint64_t deadline_ns, struct spin_
                 if (i % POLLS_PER_CLOCK)
                         continue;
                 uint64_t now = clock_now_ns();
-                if ((deadline_ns && now >= deadline_ns) || dead(lane) || !spin_again(&lane->spin, wait, now))
+                if ((until->deadline_ns && now >= until->deadline_ns) || dead(lane) || cancelled(until) ||
+                    !spin_again(&lane->spin, wait, now))
                         return ring_ready(in);
         }
 }
 
 static bool reply_ready(struct lane *lane);
 
-/* Sleeps until the server rings, dies, or the deadline; looks once more first, and not at all where `ready` already. */
-static void sleep_until(struct lane *lane, bool (*ready)(struct lane *), uint64_t deadline_ns)
+/* Sleeps until the server rings or dies, or nobody waits any more; looks once more first, and not at all where `ready` already. */
+static void sleep_until(struct lane *lane, bool (*ready)(struct lane *), const struct until *until)
 {
         struct waker *waker = &lane->ends.waker;
         wake_arm(waker, ready != reply_ready);
         if (!ready(lane) && !dead(lane))
-                wake_sleep(waker, &lane->connection->dead, ALIVE, deadline_ns);
+                wake_sleep_three(waker, &lane->connection->dead, ALIVE, until->cancelled, until->deadline_ns);
         wake_disarm(waker);
         if (!ready(lane))
                 connection_notify(lane->connection, &lane->ends); /* where the first bell could not be rung */
@@ -60,31 +82,33 @@ static bool room_ready(struct lane *lane)
         return ring_has_room(&lane->ends.out, ring_largest(&lane->ends.out)) != -EAGAIN;
 }
 
-/* 0, or the end of waiting: -EPIPE the server is gone, -ETIMEDOUT. */
-static int wait_for_reply(struct lane *lane, uint64_t deadline_ns)
+/* 0, or the end of waiting, as `over` has it. */
+static int wait_for_reply(struct lane *lane, const struct until *until)
 {
         struct spin_wait wait = { 0 };
-        if (lane->spin.max_ns && spin_for_reply(lane, deadline_ns, &wait))
+        if (lane->spin.max_ns && spin_for_reply(lane, until, &wait))
                 return 0;
         uint64_t start = wait.began_ns ? wait.began_ns : clock_now_ns();
         while (!reply_ready(lane)) {
-                if (dead(lane)) /* what it published before it died counts */
-                        return reply_ready(lane) ? 0 : -EPIPE;
-                if (deadline_passed(deadline_ns))
-                        return -ETIMEDOUT;
-                sleep_until(lane, reply_ready, deadline_ns);
+                int error = over(lane, until);
+                if (error < 0) /* what the server published before it died counts */
+                        return reply_ready(lane) ? 0 : error;
+                sleep_until(lane, reply_ready, until);
         }
         spin_slept(&lane->spin, clock_now_ns() - start);
         return 0;
 }
 
-/* ---- the call --------------------------------------------------------------------------------------------- */
+/* ---- sending ---------------------------------------------------------------------------------------------- */
 
-/* Takes in a reply or headers for this call; NULL: for one that was given up. */
+/* Takes in a reply or headers for this call; NULL: for one that was given up, or a fence. */
 static int receive(struct lane *lane, const struct ring_record *record, struct client_call *call)
 {
-        return (record->kind == SHM_HEADERS ? call_receive_headers : call_receive)(lane->connection, &lane->ends,
-                                                                                   record, call);
+        if (record->kind == SHM_HEADERS)
+                return call_receive_headers(lane->connection, &lane->ends, record, call);
+        if (record->kind == SHM_FENCE)
+                return call_drop(lane->connection, &lane->ends, record);
+        return call_receive(lane->connection, &lane->ends, record, call);
 }
 
 /* Takes in answers to calls that were given up: a server whose answers pile up stops taking requests. */
@@ -100,23 +124,22 @@ static bool room_or_reply(struct lane *lane)
         return room_ready(lane) || reply_ready(lane);
 }
 
-static int wait_for_ring(struct lane *lane, uint64_t deadline_ns)
+static int wait_for_ring(struct lane *lane, const struct until *until)
 {
         if (reply_ready(lane))
                 return drop_stale(lane);
-        sleep_until(lane, room_or_reply, deadline_ns);
+        sleep_until(lane, room_or_reply, until);
         return 0;
 }
 
 /* Waits for what message_send ran short of. 0: try again. */
-static int wait_for_room(struct lane *lane, int error, uint64_t deadline_ns, uint64_t *pause_ns)
+static int wait_for_room(struct lane *lane, int error, const struct until *until, uint64_t *pause_ns)
 {
-        if (dead(lane))
-                return -EPIPE;
-        if (deadline_passed(deadline_ns))
-                return -ETIMEDOUT;
+        int end = over(lane, until);
+        if (end < 0)
+                return end;
         if (error == -EAGAIN)
-                return wait_for_ring(lane, deadline_ns);
+                return wait_for_ring(lane, until);
         /* Room in the heap comes only from loans that come back. */
         if (!heap_has_loans(&lane->connection->link.heap))
                 return error;
@@ -127,35 +150,49 @@ static int wait_for_room(struct lane *lane, int error, uint64_t deadline_ns, uin
         return 0;
 }
 
-/* True when the request is on its way; else the call has ended. */
-static bool send_request(struct lane *lane, const struct binding *binding, struct client_call *call)
+/* Sends the request, or with call NULL a fence, waiting for room. 0, or why it was not sent, with the reason set for the
+ * message's own faults. */
+static int send_request(struct lane *lane, const struct binding *binding, struct client_call *call,
+                        const struct until *until)
 {
         uint64_t pause = HEAP_RETRY_LEAST_NS;
         for (;;) {
-                int error = call_send(&lane->ends, binding, call, ++lane->last_call << SHM_SLOT_BITS);
+                struct shm_record fence = { .kind = SHM_FENCE, .call = ++lane->last_call << SHM_SLOT_BITS };
+                int error = call ? call_send(&lane->ends, binding, call, fence.call)
+                                 : message_send_bytes(&lane->ends, &fence, "");
                 if (error >= 0)
                         break;
                 if (error == -EAGAIN || error == -ENOBUFS)
-                        error = wait_for_room(lane, error, call->deadline_ns, &pause);
-                if (error >= 0)
-                        continue;
+                        error = wait_for_room(lane, error, until, &pause);
                 if (error == -EPROTO)
                         connection_kill(lane->connection, baton_error());
-                if (error == -ETIMEDOUT) {
-                        error_set(error,
-                                  "%s: no room to send the request before the deadline; the server does not keep up",
-                                  call->method->path);
-                        call_fail(call, BATON_DEADLINE_EXCEEDED, false);
-                } else if (error == -EPIPE) {
-                        call_fail_unsent(lane->connection, call);
-                } else {
-                        call_fail_send(call, error);
-                }
-                return false;
+                if (error < 0)
+                        return error;
         }
         connection_notify(lane->connection, &lane->ends);
-        return true;
+        return 0;
 }
+
+static const char no_room[] = "%s: no room to send the request before the deadline; the server does not keep up";
+static const char cancelled_text[] = "%s: the call was cancelled";
+
+/* Ends a call whose request could not be sent. */
+static void fail_unsent(struct lane *lane, struct client_call *call, int error)
+{
+        if (error == -ETIMEDOUT) {
+                error_set(error, no_room, call->method->path);
+                call_fail(call, BATON_DEADLINE_EXCEEDED, false);
+        } else if (error == -ECANCELED) {
+                error_set(error, cancelled_text, call->method->path);
+                call_fail(call, BATON_CANCELLED, false);
+        } else if (error == -EPIPE) {
+                call_fail_unsent(lane->connection, call);
+        } else {
+                call_fail_send(call, error);
+        }
+}
+
+/* ---- the call --------------------------------------------------------------------------------------------- */
 
 /* Whether the server has taken the request that was sent last. */
 static bool taken(const struct lane *lane)
@@ -169,15 +206,19 @@ static void give_up(struct lane *lane, struct client_call *call, int error)
                 call_fail_dead(lane->connection, call, taken(lane));
                 return;
         }
-        error_set(error, "%s: no reply before the deadline", call->method->path);
-        call_fail(call, BATON_DEADLINE_EXCEEDED, true);
+        /* Where there is no room, the server goes on for nothing until it takes the next request. */
+        struct shm_record cancel = { .kind = SHM_CANCEL, .call = lane->last_call << SHM_SLOT_BITS };
+        if (message_send_bytes(&lane->ends, &cancel, "") >= 0)
+                connection_notify(lane->connection, &lane->ends);
+        error_set(error, error == -ECANCELED ? cancelled_text : "%s: no reply before the deadline", call->method->path);
+        call_fail(call, error == -ECANCELED ? BATON_CANCELLED : BATON_DEADLINE_EXCEEDED, true);
 }
 
-static void await_reply(struct lane *lane, struct client_call *call)
+static void await_reply(struct lane *lane, struct client_call *call, const struct until *until)
 {
         for (;;) {
                 struct ring_record record;
-                int n = wait_for_reply(lane, call->deadline_ns);
+                int n = wait_for_reply(lane, until);
                 if (n < 0) {
                         give_up(lane, call, n);
                         return;
@@ -196,8 +237,9 @@ static void await_reply(struct lane *lane, struct client_call *call)
                 }
                 if (ours && record.kind == SHM_REPLY)
                         return;
-                if (deadline_passed(call->deadline_ns)) {
-                        give_up(lane, call, -ETIMEDOUT);
+                n = over(lane, until); /* -EPIPE is seen once there is nothing left to read */
+                if (n < 0 && n != -EPIPE) {
+                        give_up(lane, call, n);
                         return;
                 }
         }
@@ -211,10 +253,54 @@ void shm_call(struct lane *lane, struct client_call *call)
                 call_fail(call, BATON_RESOURCE_EXHAUSTED, false);
         } else if (binding->number < 0) {
                 call_fail_unknown(lane->connection, call);
-        } else if (deadline_passed(call->deadline_ns)) {
-                error_set(-ETIMEDOUT, "%s: the deadline had passed before the call began", call->method->path);
-                call_fail(call, BATON_DEADLINE_EXCEEDED, false);
-        } else if (send_request(lane, binding, call)) {
-                await_reply(lane, call);
+        } else {
+                const struct until until = { call->deadline_ns, call->cancelled };
+                int error = send_request(lane, binding, call, &until);
+                if (error < 0)
+                        fail_unsent(lane, call, error);
+                else
+                        await_reply(lane, call, &until);
         }
+}
+
+/* ---- one-way calls ---------------------------------------------------------------------------------------- */
+
+int shm_oneway(struct lane *lane, struct client_call *call)
+{
+        const struct binding *binding = connection_bind(lane->connection, call->method);
+        if (!binding)
+                return error_set(-ENOMEM, "%s: out of memory", call->method->path);
+        if (binding->number < 0) {
+                call_fail_unknown(lane->connection, call);
+                return -ENOSYS;
+        }
+        int error = send_request(lane, binding, call, &(struct until){ call->deadline_ns, call->cancelled });
+        if (error == -ETIMEDOUT || error == -ECANCELED || error == -EPIPE)
+                fail_unsent(lane, call, error);
+        return error;
+}
+
+int shm_flush(struct lane *lane, uint64_t deadline_ns)
+{
+        const struct until until = { .deadline_ns = deadline_ns };
+        const char *path = lane->connection->path.sun_path;
+        int n = send_request(lane, NULL, NULL, &until);
+        bool there = false;
+        while (n >= 0 && !there) {
+                struct ring_record record;
+                n = wait_for_reply(lane, &until);
+                if (n >= 0)
+                        n = ring_peek(&lane->ends.in, &record);
+                if (n <= 0)
+                        continue;
+                there = record.kind == SHM_FENCE && record.call == lane->last_call << SHM_SLOT_BITS;
+                n = receive(lane, &record, NULL);
+                if (n < 0)
+                        connection_kill(lane->connection, "the server sent a malformed record");
+        }
+        if (n == -ETIMEDOUT)
+                return error_set(n, "the server at %s has not taken all one-way calls in time", path);
+        return n < 0 ? error_set(-EPIPE, "the server at %s is gone, and with it the one-way calls it had not taken",
+                                 path)
+                     : 0;
 }

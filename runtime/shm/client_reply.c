@@ -72,7 +72,8 @@ int call_send(struct lane_ends *ends, const struct binding *binding, struct clie
 {
         struct shm_record header = { .method = (uint16_t)binding->number,
                                      .kind = SHM_REQUEST,
-                                     .flags = binding->graph_reply ? SHM_GRAPH_REPLY : 0,
+                                     .flags = (binding->graph_reply ? SHM_GRAPH_REPLY : 0) |
+                                              (call->reply ? 0 : SHM_ONEWAY),
                                      .call = number,
                                      .deadline_ns = call->deadline_ns };
         struct message_form form = { .type = call->method->input,

@@ -156,8 +156,12 @@ static int turn_away(struct server_lane *lane, const struct ring_record *record,
 {
         message_return(&lane->connection->shared, body);
         ring_advance(&lane->ends.in, record);
-        if (record->flags & SHM_ONEWAY)
+        if (record->flags & SHM_ONEWAY) {
+                log_line(BATON_LOG_INFO, "%s: a one-way call was refused: %s: %s",
+                         lane->connection->listener->config->offers[record->method].method->path, baton_code_name(code),
+                         text);
                 return 0;
+        }
         server_fail(lane, record->call, code, true, text);
         return 0;
 }
@@ -263,6 +267,7 @@ int server_call_begin(struct server_lane *lane, const struct ring_record *record
         int error = server_locate(lane, record, &body);
         if (error < 0)
                 return error;
-        server_call_supersede(lane, record->call);
+        if (!(record->flags & SHM_ONEWAY)) /* which nobody waits for, and any number of which run at once */
+                server_call_supersede(lane, record->call);
         return begin(lane, record, &body, &config->offers[record->method]);
 }

@@ -99,7 +99,7 @@ void server_call_keep(struct shm_server_call *self, size_t size)
                 atomic_fetch_add_explicit(&lane->connection->held.used, self->held, memory_order_relaxed);
         }
         bool answered = atomic_load_explicit(&self->call.answered, memory_order_relaxed);
-        if (!answered && !server_closed(lane->connection) && make_room(lane, self->number)) {
+        if (!answered && !self->call.oneway && !server_closed(lane->connection) && make_room(lane, self->number)) {
                 lane->calls[slot_of(self->number)] = self;
                 self->known = true;
                 if (self->call.deadline_ns) {

@@ -39,18 +39,26 @@ static struct timespec absolute(uint64_t ns)
 
 void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, uint64_t deadline_ns)
 {
+        wake_sleep_three(waker, also, also_value, NULL, deadline_ns);
+}
+
+void wake_sleep_three(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, _Atomic uint32_t *second,
+                      uint64_t deadline_ns)
+{
         uint64_t now = clock_now_ns();
         struct timespec until = absolute(deadline_earlier(deadline_ns, now + LONGEST_WAIT_NS));
-        struct futex_waitv words[2] = {
+        struct futex_waitv words[3] = {
                 { .val = waker->bell, .uaddr = (uintptr_t)&waker->peer->bell, .flags = FUTEX_32 },
                 { .val = also_value, .uaddr = (uintptr_t)also, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
+                { .val = 0, .uaddr = (uintptr_t)second, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
         };
-        if (syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC) >= 0 || errno == EAGAIN || errno == EINTR ||
-            errno == ETIMEDOUT)
+        if (syscall(SYS_futex_waitv, words, second ? 3 : 2, 0, &until, CLOCK_MONOTONIC) >= 0 || errno == EAGAIN ||
+            errno == EINTR || errno == ETIMEDOUT)
                 return;
         /* Before Linux 5.16, or under a seccomp filter. */
         until = absolute(deadline_earlier(deadline_ns, now + FALLBACK_WAIT_NS));
-        if (atomic_load_explicit(also, memory_order_acquire) == also_value)
+        if (atomic_load_explicit(also, memory_order_acquire) == also_value &&
+            !(second && atomic_load_explicit(second, memory_order_acquire)))
                 syscall(SYS_futex, &waker->peer->bell, FUTEX_WAIT_BITSET, waker->bell, &until, NULL,
                         FUTEX_BITSET_MATCH_ANY);
 }

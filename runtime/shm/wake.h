@@ -44,6 +44,10 @@ void wake_disarm(struct waker *waker);
  */
 void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, uint64_t deadline_ns);
 
+/* As wake_sleep, but returns also when *second, another word of this process, differs from 0. NULL: there is none. */
+void wake_sleep_three(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, _Atomic uint32_t *second,
+                      uint64_t deadline_ns);
+
 /* Wakes threads of this process that wait with wake_sleep for this word as `also`. */
 void wake_also(_Atomic uint32_t *also);
 
