@@ -266,7 +266,7 @@ static void test_reply_after_the_client_closed(void **state)
         expect_alive(channel);
 }
 
-/* Nobody waits any more, but the connection is there: the answer is accepted and dropped at the client. */
+/* Nobody waits any more, but the connection is there: the answer is dropped at the client, or here where the server knows. */
 static void test_reply_after_the_deadline(void **state)
 {
         (void)state;
@@ -277,7 +277,7 @@ static void test_reply_after_the_deadline(void **state)
                       "");
         assert_true(eventually(all_held, &wanted));
         probe_answer_held(peer.probe);
-        assert_int_equal(probe_error(peer.probe), 0);
+        assert_true(probe_error(peer.probe) == 0 || probe_error(peer.probe) == -EPIPE);
         expect_alive(channel);
 }
 
