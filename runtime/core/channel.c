@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "core/async_lanes.h"
+#include "core/pumps.h"
 #include "core/observer.h"
 #include "core/options.h"
 #include "core/retry.h"
@@ -76,7 +77,9 @@ void baton_channel_close(baton_channel *channel)
         /* A forked child shares the parent's epoll sets and sockets: whatever it took down would be the parent's. */
         if (!channel || !channel_usable(channel))
                 return;
+        pumps_enter(channel);
         async_lanes_close(channel);
+        pumps_deinit(channel);
         connect_close(channel);
         callers_deinit(channel);
         connect_deinit(channel);

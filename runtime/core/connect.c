@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/pumps.h"
 #include "core/retry.h"
 #include <errno.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ static void leaving(struct client_sink *sink, struct connection *connection)
                 announce(channel, BATON_IDLE);
         pthread_mutex_unlock(&channel->lock);
         callers_drop_idle(channel);
+        pumps_dispatch(channel);
 }
 
 static baton_channel_state state_now(const baton_channel *channel)

@@ -153,7 +153,7 @@ baton_status reply_status(struct reply_box *box, const struct client_call *call,
                                 .headers = unless_empty(&reply->headers),
                                 .trailers = unless_empty(&reply->trailers) };
         *message = call->message;
-        if (call->message)
+        if (call->message || call->code == BATON_OK) /* a stream ends without a message */
                 return status;
         reply_keep_text(box);
         const ProtobufCMessageDescriptor *type = call->method->output->descriptor;

@@ -17,7 +17,8 @@ struct reply_box {
         struct reply_home *home; /* NULL: freed instead of reused */
         size_t budget;           /* of its arena */
         struct reply_box *next;
-        struct client_call call; /* asynchronous only, as is the rest */
+        const ProtobufCMessage *message; /* of a stream */
+        struct client_call call;         /* asynchronous only, as is the rest */
         baton_callback callback;
         void *context;
         baton_channel *channel;

@@ -407,7 +407,7 @@ int shm_async_start(struct async_lane *lane, struct client_call *call)
         pthread_mutex_lock(&lane->lock);
         int error = async_lane_start(lane, binding, call, NULL);
         pthread_mutex_unlock(&lane->lock);
-        return error;
+        return error == -EBUSY ? -EAGAIN : error;
 }
 
 /* The loop's thread: calls are few that are cancelled, so the table is searched. */

@@ -60,7 +60,7 @@ struct stream_end {
 
 enum { NO_SLOT = UINT32_MAX };
 
-/* A free slot with a number for its next call; NULL with -EAGAIN or -ENOMEM set in *error. It is taken by slot_fill. */
+/* A free slot with a number for its next call; NULL with -EBUSY or -ENOMEM set in *error. It is taken by slot_fill. */
 struct slot *slot_find(struct async_lane *lane, int *error);
 
 /* The slot's call, which has this number, is on its way. */
@@ -79,7 +79,7 @@ void async_lane_attend(struct async_lane *lane);
 void async_lane_ref(struct async_lane *lane);
 void async_lane_unref(struct async_lane *lane);
 
-/* Starts a call in a new slot: -EAGAIN, -ENOMEM, or an error of message_send; the lock is held. */
+/* Starts a call in a new slot: -EBUSY, -EAGAIN, -ENOMEM, or an error of message_send; the lock is held. */
 int async_lane_start(struct async_lane *lane, const struct binding *binding, struct client_call *call,
                      struct stream_end *stream);
 

@@ -19,7 +19,7 @@ static int grow(struct async_lane *lane)
 {
         uint32_t most = lane->connection->options.max_in_flight;
         if (lane->n_slots >= most)
-                return error_set(-EAGAIN,
+                return error_set(-EBUSY,
                                  "%u calls are in flight on this loop; handle replies first, or raise max_in_flight",
                                  most);
         struct slot *slots = calloc(SLOTS_AT_ONCE, sizeof *slots);

@@ -162,6 +162,11 @@ int client_stream_receive(struct async_lane *lane, const struct ring_record *rec
         tell = record->kind == SHM_MESSAGE ? deliver(end, record) : add_credit(end, record);
         if (tell < 0)
                 return tell;
+        /* Headers come before messages, if they come. */
+        if (record->kind == SHM_MESSAGE && !atomic_load_explicit(&end->client->headers_known, memory_order_relaxed)) {
+                atomic_store_explicit(&end->client->headers_known, true, memory_order_release);
+                tell = 1;
+        }
         if (tell)
                 excite(end);
         ring_advance(&lane->ends.in, record);

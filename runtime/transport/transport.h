@@ -184,7 +184,7 @@ struct transport {
         void (*async_close)(struct async_lane *lane);
 
         /*
-         * Streams. stream_open as async_start: 0; 1: it has `ended` already; or negative: there is no stream. From 0 and 1 on
+         * Streams. stream_open as async_start, but -EBUSY at max_in_flight: 0; 1: it has `ended` already; or negative: there is no stream. From 0 and 1 on
          * stream->end is set, until stream_close. write, writes_done and read: one thread at a time each; they never block.
          *   write        0; -EAGAIN: `ready` will tell; -EPIPE: ended; -ESHUTDOWN after writes_done; else the message's fault
          *   writes_done  0; -EPIPE; -ESHUTDOWN
