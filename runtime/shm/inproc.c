@@ -51,12 +51,14 @@ bool inproc_is(const struct sockaddr_un *path)
         return strncmp(path->sun_path, "inproc:", 7) == 0;
 }
 
-/* The lock is held. */
+/* The lock is held. Children of a raw clone(2) still have the list. */
 static struct inproc_port *find(const char *address)
 {
-        for (struct list *at = ports.next; at != &ports; at = at->next)
-                if (strcmp(container_of(at, struct inproc_port, link)->address, address) == 0)
-                        return container_of(at, struct inproc_port, link);
+        for (struct list *at = ports.next; at != &ports; at = at->next) {
+                struct inproc_port *port = container_of(at, struct inproc_port, link);
+                if (strcmp(port->address, address) == 0 && port->fork_generation == fork_generation())
+                        return port;
+        }
         return NULL;
 }
 
@@ -94,6 +96,7 @@ int inproc_listen(struct inproc_port *port)
         port->task = (struct loop_task){ .run = let_in };
         port->posted = false;
         port->n_waiting = 0;
+        port->fork_generation = fork_generation();
         pthread_mutex_lock(&lock);
         bool taken = find(port->address);
         if (!taken)

@@ -7,6 +7,7 @@
 
 #include "base/loop.h"
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/un.h>
 
 /* A server that listens. */
@@ -20,6 +21,7 @@ struct inproc_port {
         struct loop_task task;
         bool posted;
         unsigned n_waiting;
+        uint64_t fork_generation;
 };
 
 /* Whether this is the address of a server of this process. */

@@ -63,6 +63,13 @@ static void addresses(void **state)
                 { "shm:" A64, "/run/user/x/baton/" A64, NULL },
                 { "shm:/tmp/s", "/tmp/s", NULL },
                 { "shm:" P107, P107, NULL },
+                { "inproc:a", "inproc:a", NULL },
+                { "inproc:" A64, "inproc:" A64, NULL },
+                { "inproc:" A64 "5", NULL, "longer than 64" },
+                { "inproc:", NULL, "the name is empty" },
+                { "inproc:/tmp/s", NULL, "may have A-Z" },
+                { "inproc:.a", NULL, "start with a dot" },
+                { "inproc", NULL, "unknown scheme" },
                 { "shm:", NULL, "the name is empty" },
                 { "shm:" A64 "5", NULL, "longer than 64" },
                 { "shm:" P107 "7", NULL, "longer than 107 bytes" },
@@ -122,9 +129,12 @@ static void every_kind(void **state)
                 uint32_t kind;
                 size_t size;
         } kinds[] = {
-                { SHM_HELLO, sizeof(struct shm_hello) },    { SHM_WELCOME, sizeof(struct shm_hello) },
-                { SHM_REFUSE, sizeof(struct shm_refusal) }, { SHM_BELL, sizeof(struct shm_bell) },
-                { SHM_LANE, sizeof(struct shm_new_lane) },  { SHM_SEGMENT, sizeof(struct shm_new_segment) },
+                { SHM_HELLO, sizeof(struct shm_hello) },       { SHM_WELCOME, sizeof(struct shm_hello) },
+                { SHM_REFUSE, sizeof(struct shm_refusal) },    { SHM_BELL, sizeof(struct shm_bell) },
+                { SHM_LANE, sizeof(struct shm_new_lane) },     { SHM_SEGMENT, sizeof(struct shm_new_segment) },
+                { SHM_GOAWAY, sizeof(struct shm_plain) },      { SHM_PING, sizeof(struct shm_plain) },
+                { SHM_PONG, sizeof(struct shm_plain) },        { SHM_TAKEOVER, sizeof(struct shm_takeover) },
+                { SHM_HANDOVER, sizeof(struct shm_takeover) }, { SHM_TAKEN, sizeof(struct shm_plain) },
         };
         struct control_message message;
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -139,7 +149,7 @@ static void every_kind(void **state)
                 }
                 assert_int_equal(control_receive(sockets[1], &message), 0);
         }
-        static const uint32_t unknown[] = { 0, 7, 0x80000000, UINT32_MAX };
+        static const uint32_t unknown[] = { 0, SHM_KIND_LAST + 1, 0x80000000, UINT32_MAX };
         for (int i = 0; i < 4; i++) {
                 struct shm_bell bell = { .kind = unknown[i] };
                 assert_int_equal(control_send(sockets[0], &bell, sizeof bell, NULL, 0), 0);
