@@ -60,8 +60,9 @@ typedef struct baton_channel_options {
          * one they fail at once (see baton_call_options.wait_for_ready). 0: 1 */
         uint32_t backoff_initial_ms;
         uint32_t backoff_max_ms;     /* each failure makes it longer, by 1.6 and ±20 %, up to this; 0: 250 */
-        /* While calls wait, a server that shows no sign of life for so long is asked for one, and given up if it gives none
-         * within keepalive_timeout_ms: calls end UNAVAILABLE. For servers that hang; dead ones are noticed without it. 0: never */
+        /* A server that sends nothing but replies for so long is asked for a sign of life, and given up if it gives none within
+         * keepalive_timeout_ms: calls end UNAVAILABLE. For servers that hang; dead ones are noticed without it. A handler that blocks
+         * its worker for longer is a hang, too. 0: never */
         uint32_t keepalive_ms;
         uint32_t keepalive_timeout_ms;                /* 0: 20000 */
         const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
