@@ -65,7 +65,7 @@ typedef struct baton_channel_options {
          * its worker for longer is a hang, too. 0: never */
         uint32_t keepalive_ms;
         uint32_t keepalive_timeout_ms;                /* 0: 20000 */
-        const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
+        const struct baton_interceptor *interceptors; /* at most 16; copied; see baton/interceptor.h */
         size_t n_interceptors;
         bool counters; /* counts calls; see baton/counters.h */
         /* Called after each change of the channel's state, from the thread that caused it; must not block, and not close the

@@ -57,7 +57,7 @@ typedef struct baton_server_options {
          * say nothing about it. Nothing that blocks until this server answers may be done on the loop's thread, a channel's
          * connecting (baton_channel_connect, or its first call) included. */
         baton_loop *loop;
-        const struct baton_interceptor *interceptors; /* copied; see baton/interceptor.h */
+        const struct baton_interceptor *interceptors; /* at most 16; copied; see baton/interceptor.h */
         size_t n_interceptors;
         bool counters; /* counts calls; see baton/counters.h */
         /* baton_server_listen takes the address over from a running server of the same user, which then drains: a hot restart. */

@@ -1,0 +1,143 @@
+/* Interceptors around calls that end elsewhere: on a loop, on another thread, after their server. */
+#include "spies.h"
+#include <errno.h>
+
+/* ---- asynchronous calls ----------------------------------------------------------------------------------- */
+
+struct outcome {
+        int n, n_ended_before;
+        baton_code code;
+        char text[64];
+};
+
+static void on_outcome(const baton_status *status, const Conformance__Outcome *reply, void *context)
+{
+        (void)reply;
+        struct outcome *outcome = context;
+        outcome->n++;
+        outcome->code = status->code;
+        outcome->n_ended_before = client_spies[0].n_ended;
+        snprintf(outcome->text, sizeof outcome->text, "%s", status->message);
+}
+
+static void wait_for(baton_loop *loop, const struct outcome *outcome)
+{
+        for (uint64_t end_ns = now_ns() + 10000000000u; !outcome->n && now_ns() < end_ns;)
+                assert_true(baton_loop_wait(loop, 100) >= 0);
+        assert_int_equal(outcome->n, 1);
+}
+
+static void test_async(void **state)
+{
+        (void)state;
+        baton_loop *loop = baton_loop_new();
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        struct outcome outcome = { 0 };
+        client_spies[0].adds = "k";
+        assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
+        wait_for(loop, &outcome);
+        assert_int_equal(outcome.code, BATON_OK);
+        assert_int_equal(outcome.n_ended_before, 1);
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_string_equal(server_spies[0].metadata, "a");
+        /* Refused: told on the loop. */
+        outcome = (struct outcome){ 0 };
+        client_spies[1].refuses = BATON_DATA_LOSS;
+        client_spies[1].text = "lost";
+        assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
+        assert_int_equal(outcome.n, 0);
+        wait_for(loop, &outcome);
+        assert_int_equal(outcome.code, BATON_DATA_LOSS);
+        assert_string_equal(outcome.text, "lost");
+        assert_int_equal(client_spies[0].n_ended, 2);
+        client_spies[1].refuses = BATON_OK;
+        /* Not made at all. */
+        order.message = (char *)"\xff";
+        assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), -EINVAL);
+        expect_error("UTF-8");
+        assert_int_equal(client_spies[0].n_ended, 3);
+        assert_int_not_equal(client_spies[0].code, BATON_OK);
+        baton_loop_free(loop);
+}
+
+static void test_async_cancelled_by_close(void **state)
+{
+        (void)state;
+        baton_loop *loop = baton_loop_new();
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        struct outcome outcome = { 0 };
+        order.batch = 2; /* waits for another one */
+        assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
+        baton_channel_close(channel);
+        channel = NULL;
+        assert_int_equal(outcome.n, 1);
+        assert_int_equal(outcome.code, BATON_CANCELLED);
+        assert_string_equal(client_log, ALL_CLIENT);
+        assert_int_equal(client_spies[0].code, BATON_CANCELLED);
+        baton_loop_free(loop);
+}
+
+/* ---- answers from elsewhere ------------------------------------------------------------------------------- */
+
+static void test_deferred(void **state)
+{
+        (void)state;
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        order.defer_ms = 5;
+        for (int i = 0; i < 5; i++) {
+                spies_reset();
+                expect_status(act(channel, &order, NULL, NULL), BATON_OK, "");
+                spies_expect(ALL_CLIENT, ALL_SERVER);
+        }
+}
+
+static bool one_is_held(void *probe)
+{
+        return probe_held(probe) == 1;
+}
+
+/* The call outlives its server, and with it what watches the call. */
+static void test_outlives_the_server(void **state)
+{
+        (void)state;
+        baton_loop *loop = baton_loop_new();
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        struct outcome outcome = { 0 };
+        order.batch = 2;
+        assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
+        assert_true(eventually(one_is_held, peer.probe));
+        assert_string_equal(server_log, "(x(y(z");
+        baton_server_free(peer.server);
+        wait_for(loop, &outcome);
+        assert_int_equal(outcome.code, BATON_UNAVAILABLE);
+        probe_answer_held(peer.probe);
+        assert_string_equal(server_log, ALL_SERVER);
+        peer.server = baton_server_new(NULL); /* for the tear-down */
+        baton_channel_close(channel);
+        channel = NULL;
+        baton_loop_free(loop);
+}
+
+static void test_executor(void **state)
+{
+        (void)state;
+        spies_close();
+        spies_open(&(baton_server_options){ .handler_threads = 2 });
+        for (int i = 0; i < 20; i++)
+                expect_alive(channel);
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        server_spies[2].refuses = BATON_ABORTED;
+        expect_status(act(channel, &order, NULL, NULL), BATON_ABORTED, "refused");
+        assert_int_equal(probe_runs(peer.probe), 0);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, spies_begin, spies_end)
+        const struct CMUnitTest tests[] = {
+                TEST(test_async),    TEST(test_async_cancelled_by_close),
+                TEST(test_deferred), TEST(test_outlives_the_server),
+                TEST(test_executor),
+        };
+        return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
+}
