@@ -14,6 +14,17 @@ struct ServerControl {
         alignas(64) std::atomic<std::uint32_t> ready;
 };
 
+static baton_code idle_begin(baton_intercept *, void *)
+{
+        return BATON_OK;
+}
+
+static void idle_end(baton_intercept *, const baton_status *, void *)
+{
+}
+
+const baton_interceptor idle_interceptor = { idle_begin, idle_end, nullptr };
+
 /* ---- the server's process --------------------------------------------------------------------------------- */
 
 static void null(baton_call *call, const Perf__Empty *, void *)
@@ -80,6 +91,7 @@ static int serve(const std::vector<std::string> &arguments)
         static const bench_handlers handlers = all_handlers();
         const Shared shared = Shared::inherit(arguments[0]);
         ServerControl *control = shared.as<ServerControl>();
+        control->options.interceptors = &idle_interceptor;
         baton_server *server = baton_server_new(&control->options);
         if (!server || bench_register(server, &handlers, nullptr) < 0 ||
             baton_server_listen(server, control->address) < 0)

@@ -16,7 +16,10 @@ constexpr std::size_t max_message_bytes = std::size_t{ 128 } << 20;
 
 struct ServerControl;
 
-/* A server with one worker, in another process. It runs on either core until it is pinned. */
+/* An interceptor that does nothing. */
+extern const baton_interceptor idle_interceptor;
+
+/* A server with one worker, in another process. It runs on either core until it is pinned. n_interceptors 1: with that one. */
 class Server
 {
       public:
