@@ -18,8 +18,9 @@ enum {
 struct counts {
         const baton_method *method;
         uint64_t n_begun; /* the writer's own */
-        _Atomic uint64_t sent, received, copied, lent, slept, spun;
-        _Atomic uint64_t by_code[BATON_CODES];
+        _Atomic uint64_t sent, received, copied, spun, lent;
+        _Atomic uint64_t by_code[BATON_CODES]; /* BATON_OK stands in one cache line with what most calls change */
+        _Atomic uint64_t slept;
         _Atomic uint64_t latency[BATON_LATENCY_BUCKETS];
 };
 
@@ -168,13 +169,17 @@ static void more(_Atomic uint64_t *count, uint64_t by)
         atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + by, memory_order_relaxed);
 }
 
-uint64_t counters_begin(struct counters *counters, const baton_method *method)
+struct count_begun counters_begin(struct counters *counters, const baton_method *method)
 {
-        unsigned number = thread_number();
-        struct counts *counts = enter(counters, method, number);
-        uint64_t n = counts ? counts->n_begun++ : 1 + TIMED_FIRST;
-        leave(counters, number);
-        return n < TIMED_FIRST || n % TIMED_EVERY == 0 ? ticks_now() : 0;
+        struct count_begun begun = { .number = thread_number() };
+        begun.counts = enter(counters, method, begun.number);
+        uint64_t n = begun.counts ? begun.counts->n_begun++ : 1 + TIMED_FIRST;
+        leave(counters, begun.number);
+        if (begun.number == THREAD_NUMBERS)
+                begun.counts = NULL; /* only under the lock */
+        if (n < TIMED_FIRST || n % TIMED_EVERY == 0)
+                begun.ticks = ticks_now();
+        return begun;
 }
 
 static void count_traffic(struct counts *counts, const struct traffic *traffic)
@@ -191,9 +196,11 @@ static void count_traffic(struct counts *counts, const struct traffic *traffic)
 
 void counters_end(struct counters *counters, const baton_method *method, const struct count *count)
 {
-        uint64_t ns = count->began ? ticks_to_ns(ticks_now() - count->began) : 0;
+        uint64_t ns = count->begun.ticks ? ticks_to_ns(ticks_now() - count->begun.ticks) : 0;
         unsigned number = thread_number();
-        struct counts *counts = enter(counters, method, number);
+        /* Mostly it ends on the thread on which it began. */
+        struct counts *counts = count->begun.counts && count->begun.number == number ? count->begun.counts
+                                                                                     : enter(counters, method, number);
         if (counts) {
                 more(&counts->by_code[(unsigned)count->code < BATON_CODES ? count->code : BATON_UNKNOWN], 1);
                 if (count->sent)
@@ -201,7 +208,7 @@ void counters_end(struct counters *counters, const baton_method *method, const s
                 if (count->received)
                         more(&counts->received, count->received);
                 count_traffic(counts, &count->traffic);
-                if (count->began)
+                if (count->begun.ticks)
                         more(&counts->latency[bucket_of(ns)], 1);
         }
         leave(counters, number);

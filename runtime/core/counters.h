@@ -17,13 +17,20 @@ void counters_free(struct counters *counters);
 /* Lists the method, though nobody has called it. 0 or -ENOMEM. */
 int counters_list(struct counters *counters, const baton_method *method);
 
-/* A call begins: when, in ticks; 0 where it is not timed. */
-uint64_t counters_begin(struct counters *counters, const baton_method *method);
+/* What is kept of a call from begin to end. */
+struct count_begun {
+        struct counts *counts; /* of the thread with that number; NULL: not known */
+        unsigned number;
+        uint64_t ticks; /* 0: it is not timed */
+};
+
+/* A call begins. */
+struct count_begun counters_begin(struct counters *counters, const baton_method *method);
 
 /* What is known of a call that ended. */
 struct count {
         baton_code code;
-        uint64_t began; /* what counters_begin told; 0: not timed */
+        struct count_begun begun; /* what counters_begin told */
         uint64_t sent, received;
         struct traffic traffic;
 };

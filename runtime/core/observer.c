@@ -50,7 +50,8 @@ baton_code observed_begin(struct observed *observed, struct observer *observer, 
 {
         observed->observer = observer;
         observed->method = method;
-        observed->began = observer->counters ? counters_begin(observer->counters, method) : 0;
+        if (observer->counters)
+                observed->begun = counters_begin(observer->counters, method);
         atomic_init(&observed->sent, 0);
         atomic_init(&observed->received, 0);
         return observer->interceptors.n ? interceptors_begin(&observed->frame, &observer->interceptors, view, text)
@@ -70,7 +71,7 @@ void observed_end(struct observed *observed, const baton_status *status, const s
                 counters_end(
                         counters, observed->method,
                         &(struct count){ .code = status->code,
-                                         .began = observed->began,
+                                         .begun = observed->begun,
                                          .sent = atomic_load_explicit(&observed->sent, memory_order_relaxed),
                                          .received = atomic_load_explicit(&observed->received, memory_order_relaxed),
                                          .traffic = traffic ? *traffic : (struct traffic){ 0 } });

@@ -18,7 +18,7 @@ struct observer {
 struct observed {
         struct observer *observer;
         const baton_method *method;
-        uint64_t began;                       /* in ticks; 0: not timed */
+        struct count_begun begun;             /* where there are counters */
         _Atomic uint64_t sent, received;      /* messages; each has one writer at a time */
         struct baton_intercept_private frame; /* where there are interceptors */
 };

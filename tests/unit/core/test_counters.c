@@ -39,7 +39,7 @@ static void count(const baton_method *method, baton_code code)
 {
         struct count one = { .code = code, .sent = 1, .received = code == BATON_OK };
         one.traffic = (struct traffic){ .copied = 10, .lent = 100, .slept = 1, .spun = 2 };
-        one.began = counters_begin(counters, method);
+        one.begun = counters_begin(counters, method);
         counters_end(counters, method, &one);
 }
 
@@ -100,7 +100,7 @@ static void times_a_sample(void **state)
 static void knows_how_long_it_took(void **state)
 {
         (void)state;
-        struct count one = { .began = counters_begin(counters, &methods[0]) };
+        struct count one = { .begun = counters_begin(counters, &methods[0]) };
         uint64_t before = clock_now_ns();
         nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL);
         uint64_t least = clock_now_ns() - before;
@@ -135,7 +135,7 @@ static void latencies_fall_between_bounds(void **state)
         for (uint64_t ns = 1; ns < UINT64_C(1) << 36; ns += ns / 3 + 1) {
                 struct counters *fresh = counters_new();
                 uint64_t before = clock_now_ns();
-                counters_end(fresh, methods, &(struct count){ .began = before - ns });
+                counters_end(fresh, methods, &(struct count){ .begun.ticks = before - ns });
                 uint64_t late = clock_now_ns() - before;
                 counters_read(fresh, read_out, 1);
                 unsigned at = 0;
