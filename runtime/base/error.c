@@ -12,15 +12,29 @@ enum { LINES_PER_SECOND = 100 };
 static baton_log_function log_function;
 static void *log_context;
 
+/* Formatted beside the text and then copied: an argument may be the old text itself. */
+static void set_text(const char *format, va_list arguments)
+{
+        char text[sizeof error_text];
+        vsnprintf(text, sizeof text, format, arguments);
+        snprintf(error_text, sizeof error_text, "%s", text);
+}
+
 int error_set(int code, const char *format, ...)
 {
         va_list arguments;
         va_start(arguments, format);
-        /* Formatted beside the text and then copied: an argument may be the old text itself. */
-        char text[sizeof error_text];
-        vsnprintf(text, sizeof text, format, arguments);
+        set_text(format, arguments);
         va_end(arguments);
-        snprintf(error_text, sizeof error_text, "%s", text);
+        return code;
+}
+
+int baton_error_set(int code, const char *format, ...)
+{
+        va_list arguments;
+        va_start(arguments, format);
+        set_text(format, arguments);
+        va_end(arguments);
         return code;
 }
 

@@ -214,6 +214,14 @@ bool baton_call_cancelled(const baton_call *call)
 
 /* ---- readiness -------------------------------------------------------------------------------------------- */
 
+/* The call whose `ready` runs on this thread: mostly a worker, but also one that called baton_call_on_ready. */
+static _Thread_local const struct baton_call *telling;
+
+bool call_may_wait(const struct baton_call *call)
+{
+        return telling != call && !call->ops->on_loop(call);
+}
+
 /* Runs the callback on one thread at a time: another one that comes meanwhile has it run again. */
 static void tell_ready(struct baton_call *call, struct call_extra *extra)
 {
@@ -228,7 +236,10 @@ static void tell_ready(struct baton_call *call, struct call_extra *extra)
                                 break;
                         extra->telling = TELLING;
                         pthread_mutex_unlock(&extra->lock);
+                        const struct baton_call *outer = telling;
+                        telling = call;
                         ready(call, context);
+                        telling = outer;
                         pthread_mutex_lock(&extra->lock);
                 } while (extra->telling == TELL_AGAIN);
                 extra->telling = TOLD;

@@ -49,7 +49,7 @@ static int receive(struct baton_call *call, struct call_extra *extra, struct rep
                 if (is_cancelled(call))
                         return -EPIPE;
                 int n = call->ops->recv(call, &box->reply, message);
-                if (n != -EAGAIN || call->ops->on_loop(call))
+                if (n != -EAGAIN || !call_may_wait(call))
                         return n;
                 if (is_answered(call))
                         return -EALREADY;
@@ -137,7 +137,7 @@ static int send_or_wait(struct baton_call *call, const ProtobufCMessage *message
                         return -EPIPE;
                 int error = call->ops->send(call, message, headers);
                 headers = NULL;
-                if (error != -EAGAIN || call->ops->on_loop(call))
+                if (error != -EAGAIN || !call_may_wait(call))
                         return error;
                 if (!extra) { /* look again, now that whatever happens is counted */
                         extra = call_extra(call);

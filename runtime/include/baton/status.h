@@ -68,6 +68,9 @@ const char *baton_code_name(int code);
  * next failure. Safe from any thread. */
 const char *baton_error(void);
 
+/* Sets the text behind baton_error() of this thread and returns code: for libraries on top of this one. Safe from any thread. */
+int baton_error_set(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Severity of a log line. */
 typedef enum baton_log_level {
         BATON_LOG_ERROR = 0,   /* something was lost or refused that should not have been */
