@@ -67,89 +67,17 @@ static void lose(struct async_lane *lane)
                 lane->lost(lane->lost_context);
 }
 
-/* ---- outcomes --------------------------------------------------------------------------------------------- */
-
-/* Delivers the outcome that the call has. */
-static void deliver(struct client_call *call, struct stream_end *stream)
-{
-        if (stream)
-                client_stream_ended(stream);
-        else
-                call->done(call);
-}
-
-/* Takes the call out of its slot and fails it with the text in baton_error(). tell: the server does not know. */
-static void fail_slot(struct async_lane *lane, struct slot *slot, baton_code code, bool maybe_executed, bool tell)
-{
-        struct client_call *call = slot->call;
-        struct stream_end *stream = slot->stream;
-        struct shm_record cancel = { .kind = SHM_CANCEL, .call = slot->number };
-        pthread_mutex_lock(&lane->lock);
-        slot_release(lane, slot);
-        if (stream && tell)
-                stream_abort(&stream->stream);
-        else if (stream)
-                stream_finish(&stream->stream);
-        else if (tell &&
-                 message_send_bytes(&lane->ends, &cancel, "") >= 0) /* a full ring: the handler runs on for nothing */
-                connection_notify(lane->connection, &lane->ends);
-        pthread_mutex_unlock(&lane->lock);
-        call_fail(call, code, maybe_executed);
-        call_keep_text(call);
-        deliver(call, stream);
-}
-
-/* The next slot in use from *at on; NULL: none. The loop's thread: nobody else releases slots. */
-static struct slot *next_slot(struct async_lane *lane, uint32_t *at)
-{
-        struct slot *found = NULL;
-        pthread_mutex_lock(&lane->lock);
-        while (lane->n_used && *at < lane->n_slots && !found) {
-                struct slot *slot = &lane->slots[*at / SLOTS_AT_ONCE][*at % SLOTS_AT_ONCE];
-                found = slot->call ? slot : NULL;
-                ++*at;
-        }
-        pthread_mutex_unlock(&lane->lock);
-        return found;
-}
-
-/* The server is gone: every call ends. */
-static int fail_all(struct async_lane *lane)
-{
-        int n = 0;
-        uint32_t at = 0;
-        for (struct slot *slot; !lane->closed && (slot = next_slot(lane, &at)); n++) {
-                bool taken = atomic_load_explicit(&lane->ends.peer->consumed, memory_order_acquire) >= slot->end;
-                struct client_call *call = slot->call;
-                call_fail_dead(lane->connection, call, taken);
-                fail_slot(lane, slot, call->code, call->maybe_executed, false);
-        }
-        return n + client_streams_tell(lane);
-}
-
-/* ---- deadlines -------------------------------------------------------------------------------------------- */
-
-/* The earliest slot that is due; NULL: none, and the timer is set for the next. */
-static struct slot *next_due(struct async_lane *lane, uint64_t now)
-{
-        pthread_mutex_lock(&lane->lock);
-        struct timer_node *first = timers_first(&lane->deadlines);
-        bool due = first && first->due_ns <= now;
-        if (!due && !lane->closed)
-                loop_timer_set(lane->loop, &lane->timer, first ? first->due_ns : 0);
-        pthread_mutex_unlock(&lane->lock);
-        return due ? container_of(first, struct slot, due) : NULL;
-}
+/* ---- waking up for what is due ------------------------------------------------------------------------------ */
 
 static void on_deadline(struct loop_timer *timer)
 {
         struct async_lane *lane = container_of(timer, struct async_lane, timer);
         uint64_t now = clock_now_ns();
         enter(lane);
-        for (struct slot *slot; !lane->closed && (slot = next_due(lane, now));) {
+        for (struct slot *slot; !lane->closed && (slot = async_next_due(lane, now));) {
                 error_set(-ETIMEDOUT, "%s: no %s before the deadline", slot->call->method->path,
                           slot->stream ? "end" : "reply");
-                fail_slot(lane, slot, BATON_DEADLINE_EXCEEDED, true, true);
+                async_fail_slot(lane, slot, BATON_DEADLINE_EXCEEDED, true, true);
         }
         client_streams_tell(lane);
         leave(lane);
@@ -181,6 +109,7 @@ static void leave_server(struct async_lane *lane)
 {
         pthread_mutex_lock(&lane->lock);
         bool idle = !lane->n_used && list_empty(&lane->waiting);
+        lane->left |= idle; /* another thread may be about to start a call: that one goes elsewhere */
         pthread_mutex_unlock(&lane->lock);
         if (idle)
                 lose(lane);
@@ -202,7 +131,7 @@ static void attend(struct loop_task *task)
         lane->attend_posted = false;
         bool waiting = !list_empty(&lane->waiting);
         pthread_mutex_unlock(&lane->lock);
-        next_due(lane, 0); /* another thread may have brought an earlier one */
+        async_next_due(lane, 0); /* another thread may have brought an earlier one */
         if (waiting && !lane->retry.node.due_ns)
                 loop_timer_set(lane->loop, &lane->retry, clock_now_ns() + HEAP_RETRY_NS);
         /* Also to look at the lane at all, at first, and to ask for a bell where there is room, later. */
@@ -224,7 +153,7 @@ static int receive_reply(struct async_lane *lane, const struct ring_record *reco
         if (stream)
                 stream_finish(&stream->stream);
         pthread_mutex_unlock(&lane->lock);
-        deliver(call, stream);
+        async_deliver(call, stream);
         return 0;
 }
 
@@ -266,7 +195,7 @@ static void announce(struct async_lane *lane)
 static int broken(struct async_lane *lane)
 {
         connection_kill(lane->connection, "the server sent a malformed record");
-        int failed = fail_all(lane);
+        int failed = async_fail_all(lane);
         lose(lane);
         return 1 + failed;
 }
@@ -332,7 +261,7 @@ static int hung_up(struct async_lane *lane)
         /* No more than the ring can hold: a hostile server may go on publishing. */
         for (uint64_t i = 0; i < lane->ends.in.n_lines && !lane->closed && receive_one(lane) > 0; i++)
                 handled++;
-        handled += fail_all(lane);
+        handled += async_fail_all(lane);
         lose(lane);
         leave(lane);
         return handled;
@@ -349,85 +278,6 @@ static int on_bell(struct loop_source *source, uint32_t events)
                 return hung_up(lane);
         loop_poller_wake(lane->loop, &lane->poller);
         return 0;
-}
-
-/* ---- starting --------------------------------------------------------------------------------------------- */
-
-/* What a request that could not be sent means to the caller. */
-static int cannot_start(struct async_lane *lane, int error)
-{
-        if (error == -EAGAIN)
-                return error_set(error, "the ring to the server is full; handle replies first");
-        /* Room in the heap comes only from loans that come back. */
-        if (error == -ENOBUFS && heap_has_loans(&lane->connection->link.heap))
-                return error_set(-EAGAIN, "no shared memory left for the payload; handle and release replies first");
-        if (error == -EPROTO)
-                connection_kill(lane->connection, baton_error());
-        return error;
-}
-
-int async_lane_start(struct async_lane *lane, const struct binding *binding, struct client_call *call,
-                     struct stream_end *stream)
-{
-        int error;
-        struct slot *slot = slot_find(lane, &error);
-        if (!slot)
-                return error;
-        uint64_t number = slot->number + (1u << SHM_SLOT_BITS);
-        error = call_send(&lane->ends, binding, call, number);
-        if (error < 0)
-                return cannot_start(lane, error);
-        slot->number = number;
-        if (stream)
-                stream->stream.number = number;
-        slot_fill(lane, slot, call, stream);
-        if (timers_first(&lane->deadlines) == &slot->due) {
-                if (loop_is_current(lane->loop))
-                        loop_timer_set(lane->loop, &lane->timer, call->deadline_ns);
-                else
-                        async_lane_attend(lane);
-        }
-        connection_notify(lane->connection, &lane->ends);
-        return 0;
-}
-
-int shm_async_start(struct async_lane *lane, struct client_call *call)
-{
-        const struct binding *binding = connection_bind(lane->connection, call->method);
-        if (!binding)
-                return error_set(-ENOMEM, "%s: out of memory", call->method->path);
-        if (binding->number < 0) {
-                call_fail_unknown(lane->connection, call);
-                return 1;
-        }
-        if (atomic_load_explicit(&lane->connection->dead, memory_order_acquire)) {
-                call_fail_unsent(lane->connection, call);
-                return 1;
-        }
-        pthread_mutex_lock(&lane->lock);
-        int error = async_lane_start(lane, binding, call, NULL);
-        pthread_mutex_unlock(&lane->lock);
-        return error == -EBUSY ? -EAGAIN : error;
-}
-
-/* The loop's thread: calls are few that are cancelled, so the table is searched. */
-bool shm_async_cancel(struct async_lane *lane, struct client_call *call)
-{
-        struct shm_record cancel = { .kind = SHM_CANCEL };
-        bool found = false;
-        pthread_mutex_lock(&lane->lock);
-        for (uint32_t i = 0; i < lane->n_slots && !found; i++) {
-                struct slot *slot = &lane->slots[i / SLOTS_AT_ONCE][i % SLOTS_AT_ONCE];
-                if (slot->call != call)
-                        continue;
-                found = true;
-                cancel.call = slot->number;
-                slot_release(lane, slot);
-                if (message_send_bytes(&lane->ends, &cancel, "") >= 0)
-                        connection_notify(lane->connection, &lane->ends);
-        }
-        pthread_mutex_unlock(&lane->lock);
-        return found;
 }
 
 /* ---- opening and closing ---------------------------------------------------------------------------------- */
@@ -504,9 +354,9 @@ void shm_async_close(struct async_lane *lane)
         loop_timer_set(lane->loop, &lane->retry, 0);
         loop_unpost(lane->loop, &lane->attend);
         uint32_t at = 0;
-        for (struct slot *slot; (slot = next_slot(lane, &at));) {
+        for (struct slot *slot; (slot = async_next_slot(lane, &at));) {
                 error_set(-ECANCELED, "%s: the channel was closed", slot->call->method->path);
-                fail_slot(lane, slot, BATON_CANCELLED, true, false);
+                async_fail_slot(lane, slot, BATON_CANCELLED, true, false);
         }
         client_streams_tell(lane);
         client_streams_forget(lane);

@@ -1,4 +1,4 @@
-/* The asynchronous calls and streams of one loop over one connection: what async_lane.c, async_slots.c and client_stream.c share. */
+/* The asynchronous calls and streams of one loop over one connection: what async_lane.c, async_calls.c, async_slots.c and client_stream.c share. */
 #ifndef SHM_ASYNC_LANE_H
 #define SHM_ASYNC_LANE_H
 
@@ -46,6 +46,7 @@ struct async_lane {
         struct list waiting; /* streams that wait for room */
         atomic_bool waits;   /* there are some; set under the lock */
         bool attend_posted;
+        bool left; /* nothing starts on it any more: it is lost, as the server drains */
 };
 
 struct stream_end {
@@ -79,9 +80,26 @@ void async_lane_attend(struct async_lane *lane);
 void async_lane_ref(struct async_lane *lane);
 void async_lane_unref(struct async_lane *lane);
 
+/* ---- async_calls.c ---------------------------------------------------------------------------------------- */
+
 /* Starts a call in a new slot: -EBUSY, -EAGAIN, -ENOMEM, or an error of message_send; the lock is held. */
 int async_lane_start(struct async_lane *lane, const struct binding *binding, struct client_call *call,
                      struct stream_end *stream);
+
+/* The rest: the loop's thread. Delivers the outcome that the call has. */
+void async_deliver(struct client_call *call, struct stream_end *stream);
+
+/* Takes the call out of its slot and fails it with the text in baton_error(). tell: the server does not know. */
+void async_fail_slot(struct async_lane *lane, struct slot *slot, baton_code code, bool maybe_executed, bool tell);
+
+/* The server is gone: every call ends. Returns how many callbacks ran. */
+int async_fail_all(struct async_lane *lane);
+
+/* The next slot in use from *at on; NULL: none. */
+struct slot *async_next_slot(struct async_lane *lane, uint32_t *at);
+
+/* The earliest slot that is due; NULL: none, and the timer is set for the next. */
+struct slot *async_next_due(struct async_lane *lane, uint64_t now);
 
 /* ---- client_stream.c; the loop's thread ------------------------------------------------------------------- */
 

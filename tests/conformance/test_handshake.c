@@ -109,13 +109,13 @@ static void test_client_of_another_version(void **state)
         if (!transport->shm)
                 skip();
         log_clear();
-        newer.hello.version = 2;
+        newer.hello.version = 3;
         expect_refusal(&newer.hello, sizeof newer.hello, BATON_FAILED_PRECONDITION,
-                       "version 2|version 1|rebuild the older");
+                       "version 3|version 2|rebuild the older");
         /* A later version's greeting may be of another size. */
         newer.hello.version = 9;
-        expect_refusal(&newer, sizeof newer, BATON_FAILED_PRECONDITION, "version 9|version 1");
-        expect_refusal(&newer, 16, BATON_FAILED_PRECONDITION, "version 9|version 1");
+        expect_refusal(&newer, sizeof newer, BATON_FAILED_PRECONDITION, "version 9|version 2");
+        expect_refusal(&newer, 16, BATON_FAILED_PRECONDITION, "version 9|version 2");
         assert_true(log_has("dropping the client|version 9"));
         expect_server_alive();
 }
@@ -220,7 +220,7 @@ static void test_server_of_another_version(void **state)
         welcome.kind = SHM_WELCOME;
         welcome.version = 7;
         expect_status(connect_to(&welcome, sizeof welcome, text), BATON_FAILED_PRECONDITION,
-                      "version 7|this program version 1|rebuild the older");
+                      "version 7|this program version 2|rebuild the older");
         welcome.version = SHM_VERSION;
         expect_status(connect_to(&welcome, sizeof welcome, text), BATON_UNAVAILABLE, "no memory");
         welcome.magic = 1;

@@ -141,8 +141,29 @@ static void rings_once_a_sleep(void **state)
         }
         sleeper.sleep = UINT32_MAX; /* the number after it is not 0, which means awake */
         wake_arm(&sleeper, false);
-        assert_int_equal(sleeper.sleep, 1);
+        assert_int_equal(sleeper.sleep, 2);
         assert_true(wake_wanted(&waker));
+        munmap(shared, sizeof *shared);
+}
+
+/* Who has read rings only those who wait for room; who has published rings all. */
+static void rings_for_room(void **state)
+{
+        (void)state;
+        struct shared *shared = new_shared();
+        struct waker sleeper = waker_of(shared, 0), waker = waker_of(shared, 1);
+        assert_false(wake_room_wanted(&waker)); /* nobody sleeps */
+        wake_arm(&sleeper, false);
+        assert_false(wake_room_wanted(&waker));
+        assert_true(wake_wanted(&waker));
+        wake_arm(&sleeper, true);
+        assert_true(wake_room_wanted(&waker));
+        assert_false(wake_room_wanted(&waker)); /* once a sleep */
+        assert_false(wake_wanted(&waker));
+        wake_arm(&sleeper, true);
+        assert_true(wake_wanted(&waker));
+        wake_disarm(&sleeper);
+        assert_false(wake_room_wanted(&waker));
         munmap(shared, sizeof *shared);
 }
 
@@ -326,6 +347,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(never_lost),           cmocka_unit_test(rings_once_a_sleep),
+                cmocka_unit_test(rings_for_room),
                 cmocka_unit_test(rung_before_the_wait), cmocka_unit_test(deadlines),
                 cmocka_unit_test(also_ends_it),         cmocka_unit_test(fallback),
                 cmocka_unit_test(spurious_rings),
