@@ -1,4 +1,5 @@
 #include "service.h"
+#include "flow.h"
 
 #include <cstdio>
 #include <cstring>
@@ -93,7 +94,7 @@ static int serve(const std::vector<std::string> &arguments)
         ServerControl *control = shared.as<ServerControl>();
         control->options.interceptors = &idle_interceptor;
         baton_server *server = baton_server_new(&control->options);
-        if (!server || bench_register(server, &handlers, nullptr) < 0 ||
+        if (!server || bench_register(server, &handlers, nullptr) < 0 || register_flow(server) < 0 ||
             baton_server_listen(server, control->address) < 0)
                 die("cannot serve %s: %s", control->address, baton_error());
         control->ready.store(1, std::memory_order_release);
