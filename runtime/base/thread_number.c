@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 static _Atomic uint64_t taken[THREAD_NUMBERS / 64];
-static _Thread_local unsigned mine __attribute__((tls_model("initial-exec"))); /* plus 1; 0: not asked yet */
+_Thread_local unsigned thread_number_plus;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static int have_key;
@@ -13,7 +13,7 @@ static int have_key;
 static void pass_on(void *value)
 {
         unsigned number = (unsigned)(uintptr_t)value - 1;
-        mine = 0;
+        thread_number_plus = 0;
         /* release pairs with the acquire in take() */
         atomic_fetch_and_explicit(&taken[number / 64], ~(UINT64_C(1) << number % 64), memory_order_release);
 }
@@ -44,19 +44,14 @@ static unsigned take(void)
         return THREAD_NUMBERS;
 }
 
-static unsigned first_time(void)
+unsigned thread_number_take(void)
 {
         pthread_once(&once, make_key);
         unsigned number = have_key ? take() : THREAD_NUMBERS;
-        mine = number + 1;
-        if (number < THREAD_NUMBERS && pthread_setspecific(key, (void *)(uintptr_t)mine) != 0) {
-                pass_on((void *)(uintptr_t)mine);
-                mine = THREAD_NUMBERS + 1;
+        thread_number_plus = number + 1;
+        if (number < THREAD_NUMBERS && pthread_setspecific(key, (void *)(uintptr_t)thread_number_plus) != 0) {
+                pass_on((void *)(uintptr_t)thread_number_plus);
+                thread_number_plus = THREAD_NUMBERS + 1;
         }
-        return mine - 1;
-}
-
-unsigned thread_number(void)
-{
-        return mine ? mine - 1 : first_time();
+        return thread_number_plus - 1;
 }

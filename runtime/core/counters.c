@@ -10,7 +10,7 @@
 enum {
         FIRST_SLOTS = 16,
         TIMED_FIRST = 64, /* calls of a thread that are all timed, */
-        TIMED_EVERY = 8,  /* and then one in so many */
+        TIMED_EVERY = 16, /* and then one in so many */
         LEAST_BITS = 6,   /* bucket 0 begins at 0, and ends like the first quarter behind 2^6 ns */
 };
 
@@ -169,17 +169,15 @@ static void more(_Atomic uint64_t *count, uint64_t by)
         atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + by, memory_order_relaxed);
 }
 
-struct count_begun counters_begin(struct counters *counters, const baton_method *method)
+void counters_begin(struct counters *counters, const baton_method *method, struct count_begun *begun)
 {
-        struct count_begun begun = { .number = thread_number() };
-        begun.counts = enter(counters, method, begun.number);
-        uint64_t n = begun.counts ? begun.counts->n_begun++ : 1 + TIMED_FIRST;
-        leave(counters, begun.number);
-        if (begun.number == THREAD_NUMBERS)
-                begun.counts = NULL; /* only under the lock */
-        if (n < TIMED_FIRST || n % TIMED_EVERY == 0)
-                begun.ticks = ticks_now();
-        return begun;
+        unsigned number = thread_number();
+        struct counts *counts = enter(counters, method, number);
+        uint64_t n = counts ? counts->n_begun++ : 1 + TIMED_FIRST;
+        leave(counters, number);
+        begun->counts = number < THREAD_NUMBERS ? counts : NULL; /* those that are shared: only under the lock */
+        begun->number = number;
+        begun->ticks = n < TIMED_FIRST || n % TIMED_EVERY == 0 ? ticks_now() : 0;
 }
 
 static void count_traffic(struct counts *counts, const struct traffic *traffic)
@@ -194,21 +192,23 @@ static void count_traffic(struct counts *counts, const struct traffic *traffic)
                 more(&counts->spun, traffic->spun);
 }
 
-void counters_end(struct counters *counters, const baton_method *method, const struct count *count)
+void counters_end(struct counters *counters, const baton_method *method, const struct count_begun *begun,
+                  const struct count *count)
 {
-        uint64_t ns = count->begun.ticks ? ticks_to_ns(ticks_now() - count->begun.ticks) : 0;
+        uint64_t ns = begun->ticks ? ticks_to_ns(ticks_now() - begun->ticks) : 0;
         unsigned number = thread_number();
         /* Mostly it ends on the thread on which it began. */
-        struct counts *counts = count->begun.counts && count->begun.number == number ? count->begun.counts
-                                                                                     : enter(counters, method, number);
+        struct counts *counts =
+                begun->counts && begun->number == number ? begun->counts : enter(counters, method, number);
         if (counts) {
                 more(&counts->by_code[(unsigned)count->code < BATON_CODES ? count->code : BATON_UNKNOWN], 1);
                 if (count->sent)
                         more(&counts->sent, count->sent);
                 if (count->received)
                         more(&counts->received, count->received);
-                count_traffic(counts, &count->traffic);
-                if (count->begun.ticks)
+                if (count->traffic)
+                        count_traffic(counts, count->traffic);
+                if (begun->ticks)
                         more(&counts->latency[bucket_of(ns)], 1);
         }
         leave(counters, number);

@@ -17,7 +17,8 @@ void counters_free(struct counters *counters);
 /* Lists the method, though nobody has called it. 0 or -ENOMEM. */
 int counters_list(struct counters *counters, const baton_method *method);
 
-/* What is kept of a call from begin to end. */
+/* What is kept of a call from begin to end. Here and below nothing is copied whole: a copy of what was just written in parts waits for
+ * those writes, which takes longer than the counting. */
 struct count_begun {
         struct counts *counts; /* of the thread with that number; NULL: not known */
         unsigned number;
@@ -25,18 +26,18 @@ struct count_begun {
 };
 
 /* A call begins. */
-struct count_begun counters_begin(struct counters *counters, const baton_method *method);
+void counters_begin(struct counters *counters, const baton_method *method, struct count_begun *begun);
 
 /* What is known of a call that ended. */
 struct count {
         baton_code code;
-        struct count_begun begun; /* what counters_begin told */
-        uint64_t sent, received;
-        struct traffic traffic;
+        uint64_t sent, received;       /* messages */
+        const struct traffic *traffic; /* NULL: none */
 };
 
 /* It ended. Any thread. */
-void counters_end(struct counters *counters, const baton_method *method, const struct count *count);
+void counters_end(struct counters *counters, const baton_method *method, const struct count_begun *begun,
+                  const struct count *count);
 
 /* As baton_channel_counters. Any thread. */
 size_t counters_read(struct counters *counters, baton_counters *out, size_t n);

@@ -34,12 +34,11 @@ static baton_code refused(struct baton_intercept_private *frame, baton_code code
 }
 
 baton_code interceptors_begin(struct baton_intercept_private *frame, const struct interceptors *interceptors,
-                              const baton_intercept *view, const char **text)
+                              const char **text)
 {
         frame->interceptors = interceptors;
-        frame->view = *view;
         frame->view.inner = frame;
-        if (!view->metadata)
+        if (!frame->view.metadata)
                 frame->view.metadata = &no_metadata;
         frame->n_begun = 0;
         frame->ended = false;

@@ -15,7 +15,7 @@ struct interceptors {
         baton_interceptor at[MOST_INTERCEPTORS];
 };
 
-/* What is kept of one call from begin to end. Uninitialised before interceptors_begin. */
+/* What is kept of one call from begin to end. Before interceptors_begin only view is set, to what is known of the call. */
 struct baton_intercept_private {
         const struct interceptors *interceptors;
         baton_intercept view;
@@ -32,12 +32,12 @@ int interceptors_init(struct interceptors *interceptors, const char *owner, cons
                       size_t max_metadata_bytes);
 
 /*
- * Runs begin of each. view: what of it is known. BATON_OK, and then what is sent is frame->view.metadata; or what the call
+ * Runs begin of each. BATON_OK, and then what is sent is frame->view.metadata; or what the call
  * was refused with, and *text, valid until interceptors_end. Where interceptors_end ran meanwhile (begin answered the call
  * itself), frame->ended is set and the rest is not asked.
  */
 baton_code interceptors_begin(struct baton_intercept_private *frame, const struct interceptors *interceptors,
-                              const baton_intercept *view, const char **text);
+                              const char **text);
 
 /* Runs the ends of those that began, and frees what they left. Once. */
 void interceptors_end(struct baton_intercept_private *frame, const baton_status *status);

@@ -27,14 +27,14 @@ bool call_observe(struct baton_call *call)
                 return false;
         }
         atomic_init(&observed->state, RUNNING);
-        baton_intercept view = { .method = call->method->path,
-                                 .call = call,
-                                 .request = call->request,
-                                 .metadata = &call->metadata,
-                                 .deadline_ns = call->deadline_ns };
+        observed->observed.frame.view = (baton_intercept){ .method = call->method->path,
+                                                           .call = call,
+                                                           .request = call->request,
+                                                           .metadata = &call->metadata,
+                                                           .deadline_ns = call->deadline_ns };
         const char *text;
         call->observed = observed;
-        baton_code code = observed_begin(&observed->observed, observer, call->method, &view, &text);
+        baton_code code = observed_begin(&observed->observed, observer, call->method, &text);
         if (call->request)
                 call_observed_message(call, false);
         if (code != BATON_OK)

@@ -7,13 +7,13 @@
 baton_code client_observe(struct observed *observed, struct observer *observer, struct call_terms *terms,
                           const baton_method *method, const ProtobufCMessage *request)
 {
-        baton_intercept view = { .method = method->path,
-                                 .client = true,
-                                 .request = request,
-                                 .metadata = terms->metadata,
-                                 .deadline_ns = terms->patience.deadline_ns };
+        observed->frame.view = (baton_intercept){ .method = method->path,
+                                                  .client = true,
+                                                  .request = request,
+                                                  .metadata = terms->metadata,
+                                                  .deadline_ns = terms->patience.deadline_ns };
         const char *text;
-        baton_code code = observed_begin(observed, observer, method, &view, &text);
+        baton_code code = observed_begin(observed, observer, method, &text);
         if (code != BATON_OK)
                 error_set(-EACCES, "%s", text);
         const baton_metadata *added = observed_metadata(observed);

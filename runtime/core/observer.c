@@ -46,15 +46,15 @@ void observer_unref(struct observer *observer)
 }
 
 baton_code observed_begin(struct observed *observed, struct observer *observer, const baton_method *method,
-                          const baton_intercept *view, const char **text)
+                          const char **text)
 {
         observed->observer = observer;
         observed->method = method;
         if (observer->counters)
-                observed->begun = counters_begin(observer->counters, method);
+                counters_begin(observer->counters, method, &observed->begun);
         atomic_init(&observed->sent, 0);
         atomic_init(&observed->received, 0);
-        return observer->interceptors.n ? interceptors_begin(&observed->frame, &observer->interceptors, view, text)
+        return observer->interceptors.n ? interceptors_begin(&observed->frame, &observer->interceptors, text)
                                         : BATON_OK;
 }
 
@@ -69,11 +69,10 @@ void observed_end(struct observed *observed, const baton_status *status, const s
         struct counters *counters = observed->observer->counters;
         if (counters)
                 counters_end(
-                        counters, observed->method,
+                        counters, observed->method, &observed->begun,
                         &(struct count){ .code = status->code,
-                                         .begun = observed->begun,
                                          .sent = atomic_load_explicit(&observed->sent, memory_order_relaxed),
                                          .received = atomic_load_explicit(&observed->received, memory_order_relaxed),
-                                         .traffic = traffic ? *traffic : (struct traffic){ 0 } });
+                                         .traffic = traffic });
         observed_drop(observed, status);
 }

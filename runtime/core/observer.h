@@ -14,7 +14,7 @@ struct observer {
         struct counters *counters; /* NULL: off */
 };
 
-/* One call, from begin to end. Uninitialised before observed_begin. */
+/* One call, from begin to end. Before observed_begin only frame.view is set, to what is known of the call. */
 struct observed {
         struct observer *observer;
         const baton_method *method;
@@ -33,7 +33,7 @@ void observer_unref(struct observer *observer);
 
 /* The call begins: as interceptors_begin. */
 baton_code observed_begin(struct observed *observed, struct observer *observer, const baton_method *method,
-                          const baton_intercept *view, const char **text);
+                          const char **text);
 
 /* What is to be sent of metadata, where interceptors added some; NULL: they did not. */
 static inline const baton_metadata *observed_metadata(const struct observed *observed)

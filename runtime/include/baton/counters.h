@@ -22,8 +22,8 @@ typedef struct baton_counters {
         uint64_t calls;                /* that ended */
         uint64_t by_code[BATON_CODES]; /* those, by their status */
         /* Latencies of a sample of the calls, in buckets of a quarter of a power of two: see baton_latency_bound. Client: from the
-         * call to its outcome. Server: from the request's arrival to the answer. A thread times its first calls, then every
-         * eighth; the sum of the buckets is the size of the sample. */
+         * call to its outcome. Server: from the request's arrival to the answer. A thread times its first calls, then one in
+         * 16; the sum of the buckets is the size of the sample. */
         uint64_t latency[BATON_LATENCY_BUCKETS];
         uint64_t messages_sent, messages_received;
         uint64_t bytes_copied;       /* of messages sent: what was encoded or copied */

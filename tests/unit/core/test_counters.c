@@ -37,10 +37,11 @@ static int tear_down(void **state)
 
 static void count(const baton_method *method, baton_code code)
 {
-        struct count one = { .code = code, .sent = 1, .received = code == BATON_OK };
-        one.traffic = (struct traffic){ .copied = 10, .lent = 100, .slept = 1, .spun = 2 };
-        one.begun = counters_begin(counters, method);
-        counters_end(counters, method, &one);
+        static const struct traffic traffic = { .copied = 10, .lent = 100, .slept = 1, .spun = 2 };
+        struct count_begun begun;
+        counters_begin(counters, method, &begun);
+        counters_end(counters, method, &begun,
+                     &(struct count){ .code = code, .sent = 1, .received = code == BATON_OK, .traffic = &traffic });
 }
 
 static uint64_t sampled(const baton_counters *of)
@@ -87,11 +88,12 @@ static void times_a_sample(void **state)
                 count(&methods[0], BATON_OK);
         counters_read(counters, read_out, 1);
         assert_int_equal(sampled(read_out), 64);
-        for (int i = 0; i < 800; i++)
+        for (int i = 0; i < 1600; i++)
                 count(&methods[0], BATON_OK);
         counters_read(counters, read_out, 1);
         assert_int_equal(sampled(read_out), 64 + 100);
-        counters_end(counters, &methods[1], &(struct count){ .code = (baton_code)99 }); /* no array is left */
+        counters_end(counters, &methods[1], &(struct count_begun){ 0 },
+                     &(struct count){ .code = (baton_code)99 }); /* no array is left */
         counters_read(counters, read_out, 2);
         assert_int_equal(read_out[1].by_code[BATON_UNKNOWN], 1);
         assert_int_equal(sampled(&read_out[1]), 0);
@@ -100,11 +102,12 @@ static void times_a_sample(void **state)
 static void knows_how_long_it_took(void **state)
 {
         (void)state;
-        struct count one = { .begun = counters_begin(counters, &methods[0]) };
+        struct count_begun begun;
+        counters_begin(counters, &methods[0], &begun);
         uint64_t before = clock_now_ns();
         nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL);
         uint64_t least = clock_now_ns() - before;
-        counters_end(counters, &methods[0], &one);
+        counters_end(counters, &methods[0], &begun, &(struct count){ 0 });
         counters_read(counters, read_out, 1);
         uint64_t bound = baton_latency_quantile(read_out, 0.5);
         assert_true(bound > least - least / 50 && bound < 2 * least + 1000000);
@@ -135,7 +138,7 @@ static void latencies_fall_between_bounds(void **state)
         for (uint64_t ns = 1; ns < UINT64_C(1) << 36; ns += ns / 3 + 1) {
                 struct counters *fresh = counters_new();
                 uint64_t before = clock_now_ns();
-                counters_end(fresh, methods, &(struct count){ .begun.ticks = before - ns });
+                counters_end(fresh, methods, &(struct count_begun){ .ticks = before - ns }, &(struct count){ 0 });
                 uint64_t late = clock_now_ns() - before;
                 counters_read(fresh, read_out, 1);
                 unsigned at = 0;
