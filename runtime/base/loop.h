@@ -70,6 +70,9 @@ void loop_unpost(baton_loop *loop, struct loop_task *task);
 /* Forgets a baton_loop_stop that no run has answered. */
 void loop_clear_stop(baton_loop *loop);
 
+/* A number that differs from one polling round to the next. */
+uint32_t loop_round(const baton_loop *loop);
+
 /* Whether the calling thread is inside this loop. */
 bool loop_is_current(const baton_loop *loop);
 

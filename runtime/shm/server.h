@@ -28,6 +28,7 @@ struct listener {
         struct list connections; /* under the lock, as are the next */
         bool draining;
         struct server_connection *successor; /* of a new server that was given the socket, until it serves */
+        bool given;                          /* it does: there is nothing left to hand over */
         struct loop_task taken;              /* stops this listener, then */
         int predecessor;                     /* the other way round: a connection to the old server; -1 */
         struct loop_task confirm;            /* tells it that this one serves */
@@ -85,11 +86,14 @@ struct server_connection {
         struct turn turn; /* of its calls, with core */
         struct server_lane *lanes[SHM_LANES];
         size_t max_metadata_bytes;
-        uint32_t stream_window;        /* lines */
-        uint64_t stream_credit;        /* lines that the client takes ahead of a stream's reader */
-        struct inbox_budget held;      /* what its calls take beyond their handlers */
-        uint64_t looked_ns;            /* when a handler last looked whether the client is gone; the loop's */
-        struct shm_server_call *spare; /* calls for reuse; the loop's */
+        uint32_t stream_window;   /* lines */
+        uint64_t stream_credit;   /* lines that the client takes ahead of a stream's reader */
+        struct inbox_budget held; /* what its calls take beyond their handlers */
+        uint32_t round;           /* the polling round in which its lanes were counted; the loop's, as are the next */
+        uint32_t n_busy;          /* lanes that had records in this round so far, */
+        uint32_t n_were_busy;     /* and in the one before */
+        uint64_t looked_ns;       /* when a handler last looked whether the client is gone; the loop's */
+        struct shm_server_call *spare;              /* calls for reuse; the loop's */
         _Atomic(struct shm_server_call *) returned; /* freed on other threads */
 };
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-        BATCH = 16,                  /* requests of one lane before the next lane's turn */
+        BATCH = 16,                  /* records of one connection in a polling round, shared by its lanes */
         PARKED_MOST = SHM_LOANS / 2, /* replies that wait, before no more requests are taken; each may need a loan */
         RETRY_LEAST_NS = 1000000,
         RETRY_MOST_NS = 64000000,
@@ -143,10 +143,23 @@ static void try_unpark(struct server_lane *lane)
         pthread_mutex_unlock(&lane->lock);
 }
 
-/* Whether the lane's turn goes on. */
-static bool may_take(const struct server_lane *lane, int handled, uint64_t began_ns)
+/* How many records this lane may take now: a client with many lanes has no more turns than one with a single one. */
+static int share(struct server_connection *connection)
 {
-        return handled < BATCH && !stalled(lane) &&
+        uint32_t round = loop_round(connection->loop);
+        if (connection->round != round) {
+                connection->n_were_busy = connection->n_busy;
+                connection->n_busy = 0;
+                connection->round = round;
+        }
+        uint32_t lanes = ++connection->n_busy > connection->n_were_busy ? connection->n_busy : connection->n_were_busy;
+        return lanes < BATCH ? (int)(BATCH / lanes) : 1;
+}
+
+/* Whether the lane's turn goes on. */
+static bool may_take(const struct server_lane *lane, int handled, int most, uint64_t began_ns)
+{
+        return handled < most && !stalled(lane) &&
                !atomic_load_explicit(&lane->connection->closed, memory_order_acquire) &&
                (!handled || clock_coarse_ns() == began_ns); /* slow handlers: the others' turn */
 }
@@ -162,8 +175,8 @@ static bool waits(const struct server_lane *lane)
 static int take_records(struct server_lane *lane, int *error)
 {
         uint64_t began_ns = clock_coarse_ns();
-        int handled = 0;
-        while (may_take(lane, handled, began_ns)) {
+        int handled = 0, most = share(lane->connection);
+        while (may_take(lane, handled, most, began_ns)) {
                 struct ring_record record;
                 *error = ring_peek(&lane->ends.in, &record);
                 if (*error <= 0)
