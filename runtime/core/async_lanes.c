@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ATTEMPTS = 2 };
+enum { ATTEMPTS = 8 }; /* servers may restart one after the other */
 
 void async_lanes_init(baton_channel *channel)
 {
@@ -170,7 +170,7 @@ int async_lane(baton_channel *channel, baton_loop *loop, const struct patience *
                 if (error)
                         return error < 0 ? error : 0;
                 error = open_lane(channel, loop, patience, code);
-                if (error < 0)
+                if (error < 0 && error != -ESHUTDOWN)
                         return error;
         }
         int there = take(channel, loop, entry);

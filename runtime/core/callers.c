@@ -17,7 +17,7 @@ void callers_init(baton_channel *channel)
         pthread_condattr_destroy(&monotonic);
 }
 
-enum { LOOK_AGAIN_NS = 10000000 };
+enum { LOOK_AGAIN_NS = 10000000, ATTEMPTS = 8 };
 
 static void drop_lane(baton_channel *channel, struct caller *caller)
 {
@@ -169,11 +169,9 @@ void channel_give_back(baton_channel *channel, struct caller *caller)
                 pthread_cond_signal(&channel->caller_free);
 }
 
-int channel_ready(baton_channel *channel, struct caller *caller, const struct patience *patience, baton_code *code)
+static int open_lane(baton_channel *channel, struct caller *caller, const struct patience *patience, baton_code *code)
 {
         const struct transport *transport = channel->transport;
-        if (caller->lane && transport->state(caller->connection) == CONNECTION_UP)
-                return 0;
         drop_lane(channel, caller);
         int error = channel_connect(channel, patience, code, &caller->connection);
         if (error < 0)
@@ -184,5 +182,15 @@ int channel_ready(baton_channel *channel, struct caller *caller, const struct pa
                 *code = deadline_passed(patience->deadline_ns) ? BATON_DEADLINE_EXCEEDED : BATON_UNAVAILABLE;
                 caller->lane = NULL;
         }
+        return error;
+}
+
+int channel_ready(baton_channel *channel, struct caller *caller, const struct patience *patience, baton_code *code)
+{
+        if (caller->lane && channel->transport->state(caller->connection) == CONNECTION_UP)
+                return 0;
+        int error = -ESHUTDOWN;
+        for (int i = 0; i < ATTEMPTS && error == -ESHUTDOWN; i++)
+                error = open_lane(channel, caller, patience, code);
         return error;
 }

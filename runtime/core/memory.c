@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { ATTEMPTS = 3 };
+
 void sources_init(baton_channel *channel)
 {
         pthread_mutex_init(&channel->sources_lock, NULL);
@@ -75,17 +77,15 @@ static struct source *find(const baton_channel *channel, const struct connection
         return NULL;
 }
 
-void *baton_channel_alloc(baton_channel *channel, size_t size)
+/* again: where there is none, as the server drains or has gone just now. */
+static void *try_alloc(baton_channel *channel, size_t size, bool *again)
 {
         static const struct patience none;
         baton_code code;
         struct connection *connection;
         void *memory = NULL;
-        if (!channel) {
-                error_set(-EINVAL, "baton_channel_alloc: the channel is NULL");
-                return NULL;
-        }
-        if (!channel_usable(channel) || channel_connect(channel, &none, &code, &connection) < 0)
+        *again = false;
+        if (channel_connect(channel, &none, &code, &connection) < 0)
                 return NULL;
         pthread_mutex_lock(&channel->sources_lock);
         struct source *source = find(channel, connection);
@@ -96,7 +96,20 @@ void *baton_channel_alloc(baton_channel *channel, size_t size)
         if (memory)
                 source->n_blocks++;
         pthread_mutex_unlock(&channel->sources_lock);
+        *again = channel->transport->state(connection) != CONNECTION_UP;
         channel->transport->unref(connection);
+        return memory;
+}
+
+void *baton_channel_alloc(baton_channel *channel, size_t size)
+{
+        void *memory = NULL;
+        bool again = true;
+        if (!channel)
+                error_set(-EINVAL, "baton_channel_alloc: the channel is NULL");
+        else if (channel_usable(channel))
+                for (int i = 0; i < ATTEMPTS && !memory && again; i++)
+                        memory = try_alloc(channel, size, &again);
         return memory;
 }
 

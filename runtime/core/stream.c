@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ATTEMPTS = 8 };
+
 struct baton_stream {
         struct client_stream inner;
         const struct transport *transport;
@@ -175,8 +177,10 @@ static int open_once(void *context)
 static int open_or_wait(struct opening *opening)
 {
         struct pump *pump = opening->stream->pump;
-        for (;;) {
+        for (int n_left = 0;;) {
                 int error = open_once(opening);
+                if (error == -ESHUTDOWN && n_left++ < ATTEMPTS) /* the lane was just being left: on a new one */
+                        continue;
                 if (error != -EAGAIN || !pump)
                         return error;
                 pump_enter(pump);

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ATTEMPTS = 2 };
+enum { ATTEMPTS = 8 }; /* servers may restart one after the other */
 
 /* ---- outcomes; on the loop's thread ------------------------------------------------------------------------ */
 

@@ -93,7 +93,7 @@ void connection_silent(struct connection *connection, const char *why);
 /* The watch's attend. */
 uint64_t connection_attend(struct watch *watch, bool hung_up);
 
-/* Counts the lanes in use: with the last one, a LEAVING connection hangs up. -EPIPE where it has. */
+/* Counts the lanes in use: with the last one, a LEAVING connection hangs up. -ESHUTDOWN where it has. */
 int connection_lane_begins(struct connection *connection);
 void connection_lane_ends(struct connection *connection);
 

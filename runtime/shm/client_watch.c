@@ -25,11 +25,11 @@ static bool leaving(const struct connection *connection)
 int connection_lane_begins(struct connection *connection)
 {
         pthread_mutex_lock(&connection->control);
-        bool gone = dead(connection) || connection->left;
-        if (!gone)
+        int error = connection->left ? -ESHUTDOWN : dead(connection) ? -EPIPE : 0;
+        if (!error)
                 connection->n_lanes++;
         pthread_mutex_unlock(&connection->control);
-        return gone ? error_set(-EPIPE, "the server at %s is gone", connection->path.sun_path) : 0;
+        return error ? error_set(error, "the server at %s is gone", connection->path.sun_path) : 0;
 }
 
 /* No lanes are left on a LEAVING connection, and none will be. connection->control is held. */

@@ -28,7 +28,7 @@ static baton_code obstacle(struct server_connection *connection, char text[SHM_T
         if (connection->peer.uid != geteuid() && connection->peer.uid != 0) {
                 snprintf(text, SHM_TEXT, "only the user that runs the server, or root, may take its address over");
                 code = BATON_PERMISSION_DENIED;
-        } else if (listener->source.fd < 0) {
+        } else if (listener->source.fd < 0 || listener->given) {
                 snprintf(text, SHM_TEXT, "the server does not listen there any more; try again");
         } else if (listener->successor) {
                 snprintf(text, SHM_TEXT, "the server with pid %d is just taking it over; wait for that, or end it",
@@ -75,6 +75,7 @@ int takeover_taken(struct server_connection *connection)
         if (asked) {
                 listener->successor = NULL;
                 listener->owns_file = false;
+                listener->given = true;
                 loop_post(listener->loop, &listener->taken);
         }
         pthread_mutex_unlock(&listener->lock);

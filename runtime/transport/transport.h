@@ -155,8 +155,8 @@ struct transport {
         /* No more calls will be made: the server is told, whoever else still holds references. */
         void (*hang_up)(struct connection *connection);
 
-        /* A lane carries the blocking calls of one thread at a time. Opening may block until deadline_ns. Holds a
-         * reference on its connection until closed. */
+        /* A lane carries the blocking calls of one thread at a time. Opening may block until deadline_ns; -ESHUTDOWN: the
+         * connection has just hung up, as its server drains: connect anew. Holds a reference on its connection until closed. */
         int (*lane_open)(struct connection *connection, uint64_t deadline_ns, struct lane **lane);
         void (*lane_close)(struct lane *lane);
         /* Makes one call and waits for its outcome. Blocks until the call's deadline. The lane's holder only. */

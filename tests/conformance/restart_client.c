@@ -2,6 +2,7 @@
  * status 0 where no call failed. Writes a line when calls succeed. Dies with its parent. */
 #include "probe.h"
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -62,6 +63,35 @@ static void start_async(void)
                 fprintf(stderr, "restart-client: cannot start a call: %s\n", baton_error());
 }
 
+/* Starts calls of the loop's from outside, one after the other. */
+static void on_outside(const baton_status *status, const Conformance__Blob *reply, void *context)
+{
+        (void)reply;
+        note("asynchronous, started elsewhere,", status);
+        sem_post(context);
+}
+
+static void *call_from_outside(void *unused)
+{
+        (void)unused;
+        sem_t done;
+        sem_init(&done, 0, 0);
+        while (!atomic_load(&stopped)) {
+                Conformance__Blob request = CONFORMANCE__BLOB__INIT;
+                request.text = (char *)"from outside";
+                int error = probe_echo_async(channel, loop, &request,
+                                             &(baton_call_options){ .timeout_ms = PATIENCE_MS }, on_outside, &done);
+                if (error < 0 && atomic_fetch_add(&n_failed, 1) < 5)
+                        fprintf(stderr, "restart-client: cannot start a call: %s\n", baton_error());
+                if (error >= 0)
+                        while (sem_wait(&done) < 0)
+                                ;
+                usleep(200);
+        }
+        sem_destroy(&done);
+        return NULL;
+}
+
 static void *call_async(void *unused)
 {
         (void)unused;
@@ -84,10 +114,11 @@ int main(int argc, char **argv)
         loop = baton_loop_new();
         if (!channel || !loop)
                 return 2;
-        pthread_t threads[THREADS + 1];
+        pthread_t threads[THREADS + 1], outside;
         for (int i = 0; i < THREADS; i++)
                 pthread_create(&threads[i], NULL, call_blocking, (void *)"blocking");
         pthread_create(&threads[THREADS], NULL, call_async, NULL);
+        pthread_create(&outside, NULL, call_from_outside, NULL);
         while (atomic_load(&n_calls) < 100)
                 usleep(1000);
         printf("ready\n");
@@ -97,6 +128,7 @@ int main(int argc, char **argv)
         atomic_store(&stopped, true);
         for (int i = 0; i < THREADS; i++)
                 pthread_join(threads[i], NULL);
+        pthread_join(outside, NULL);
         baton_loop_stop(loop);
         pthread_join(threads[THREADS], NULL);
         atomic_store(&closing, true); /* ends what is in flight */

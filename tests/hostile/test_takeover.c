@@ -164,6 +164,30 @@ static void pings(void)
         retreat(&attacker);
 }
 
+/* Who asks between the new server's word that it serves and the old one's end gets nothing: two would serve. */
+static void given_once(void)
+{
+        struct process server = start_server();
+        struct shm_plain taken = { .kind = SHM_TAKEN };
+        int first = dial(), second = dial(), status = 0;
+        expect_handover(first, "the first to ask");
+        stop(&server); /* both messages will be there at once */
+        check(post(first, &taken, sizeof taken, NULL, 0) && post(second, &request, sizeof request, NULL, 0),
+              "the server hung up");
+        go_on(&server);
+        uint32_t code = 0;
+        int n_fds;
+        uint32_t kind = answer(second, &code, &n_fds);
+        check(kind == SHM_REFUSE && code == BATON_UNAVAILABLE && !n_fds, "the socket is given twice");
+        close(first);
+        close(second);
+        check(waitpid(server.pid, &status, 0) == server.pid && status == 0,
+              "the server that was taken over, and has no clients, ended with 0x%x", (unsigned)status);
+        close(server.out);
+        unlink(socket_path()); /* was the new server's to remove */
+        n_attacks++;
+}
+
 /* ---- another user --------------------------------------------------------------------------------------------- */
 
 static bool anybody(const baton_peer *who, void *context)
@@ -298,6 +322,7 @@ int main(void)
         free_canary();
         check(end(&server, SIGTERM) == 0, "the server did not end cleanly");
         check(access(socket_path(), F_OK) < 0, "the server did not remove its socket file");
+        given_once();
         another_user();
         impostors();
         say("%d requests for a server's socket: none was granted that should not have been", n_attacks);
