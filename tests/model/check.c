@@ -163,11 +163,22 @@ static void notify(int side)
                 wake_ring(&wakers[side]);
 }
 
+static void notify_room(int side)
+{
+        if (wake_room_wanted(&wakers[side]))
+                wake_ring(&wakers[side]);
+}
+
+static bool room_ready(void)
+{
+        return ring_has_room(&producer, ring_largest(&producer)) != -EAGAIN;
+}
+
 /* As client_call.c, wait_for_reply. */
 static void sleep_until(int side, bool (*ready)(void))
 {
         _Atomic uint32_t never = 0;
-        wake_arm(&wakers[side], false);
+        wake_arm(&wakers[side], ready == room_ready);
         if (!ready())
                 wake_sleep(&wakers[side], &never, 0, 0);
         wake_disarm(&wakers[side]);
@@ -204,11 +215,6 @@ static bool record_ready(void)
         return ring_ready(&consumer);
 }
 
-static bool room_ready(void)
-{
-        return ring_has_room(&producer, ring_largest(&producer)) != -EAGAIN;
-}
-
 static void send_all(void)
 {
         while (begun < n_records) {
@@ -225,7 +231,7 @@ static void receive_all(void)
         while (received < n_records) {
                 settle(CONSUMER);
                 if (consume())
-                        notify(CONSUMER);
+                        notify_room(CONSUMER);
                 else
                         sleep_until(CONSUMER, record_ready);
         }
