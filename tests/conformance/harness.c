@@ -132,6 +132,8 @@ static void serve_here(struct peer *peer, const baton_server_options *options)
         peer->probe = probe_new();
         peer->server = baton_server_new(options);
         assert_non_null(peer->server);
+        if (options && options->handler_threads)
+                probe_set_blocking(peer->probe);
         assert_int_equal(probe_serve(peer->probe, peer->server), 0);
         if (baton_server_listen(peer->server, peer->listen) < 0 || baton_server_start(peer->server) < 0)
                 fail_msg("cannot serve: %s", baton_error());
@@ -168,20 +170,16 @@ pid_t start_program(char *const argv[])
 static void serve_in_process(struct peer *peer, const baton_server_options *options)
 {
         baton_server_options o = options ? *options : (baton_server_options){ 0 };
-        char numbers[6][24];
-        unsigned long long values[6] = { o.workers,           o.max_connections, o.max_calls,
-                                         o.max_message_bytes, o.max_heap_bytes,  o.no_spin };
-        for (int i = 0; i < 6; i++)
+        char numbers[10][24];
+        unsigned long long values[10] = {
+                o.workers, o.max_connections, o.max_calls,      o.max_message_bytes,  o.max_heap_bytes,
+                o.no_spin, o.handler_threads, o.max_held_bytes, o.max_metadata_bytes, o.stream_window_bytes
+        };
+        char *argv[13] = { (char *)CONFORMANCE_SERVER, peer->listen };
+        for (int i = 0; i < 10; i++) {
                 snprintf(numbers[i], sizeof numbers[i], "%llu", values[i]);
-        char *argv[] = { (char *)CONFORMANCE_SERVER,
-                         peer->listen,
-                         numbers[0],
-                         numbers[1],
-                         numbers[2],
-                         numbers[3],
-                         numbers[4],
-                         numbers[5],
-                         NULL };
+                argv[i + 2] = numbers[i];
+        }
         peer->probe = NULL;
         peer->server = NULL;
         peer->pid = start_program(argv);

@@ -1,4 +1,5 @@
 #include "probe.h"
+#include "probe_stream.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,6 +19,7 @@ struct probe {
         const Conformance__Order *orders[MOST_HELD];
         uint32_t n_held;
         atomic_uint n_threads;
+        struct talks talks;
 };
 
 /* A deferred answer, and the thread that gives it. */
@@ -230,13 +232,51 @@ static void act(baton_call *call, const Conformance__Order *order, void *context
         }
 }
 
+/* ---- streams ---------------------------------------------------------------------------------------------- */
+
+static struct talks *talks_of(void *context)
+{
+        struct probe *probe = context;
+        return &probe->talks;
+}
+
+static void collect(baton_call *call, void *context)
+{
+        talk_collect(call, talks_of(context));
+}
+
+static void produce(baton_call *call, const Conformance__Script *script, void *context)
+{
+        talk_produce(call, script, talks_of(context));
+}
+
+static void chat(baton_call *call, void *context)
+{
+        talk_chat(call, talks_of(context));
+}
+
+static void wait_as_told(baton_call *call, const Conformance__Script *script, void *context)
+{
+        talk_wait(call, script, talks_of(context));
+}
+
+static void control(baton_call *call, const Conformance__Command *command, void *context)
+{
+        talk_control(call, command, talks_of(context));
+}
+
 static const probe_handlers handlers = { .nothing = nothing,
                                          .echo = echo,
                                          .echo_kinds = echo_kinds,
                                          .echo_legacy = echo_legacy,
                                          .make = make,
                                          .look = look,
-                                         .act = act };
+                                         .act = act,
+                                         .collect = collect,
+                                         .produce = produce,
+                                         .chat = chat,
+                                         .wait = wait_as_told,
+                                         .control = control };
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
 
@@ -246,6 +286,7 @@ struct probe *probe_new(void)
         if (!probe)
                 abort();
         pthread_mutex_init(&probe->lock, NULL);
+        talks_init(&probe->talks);
         return probe;
 }
 
@@ -254,8 +295,14 @@ void probe_free(struct probe *probe)
         probe_answer_held(probe);
         while (atomic_load(&probe->n_threads))
                 sleep_ms(1);
+        talks_deinit(&probe->talks);
         pthread_mutex_destroy(&probe->lock);
         free(probe);
+}
+
+void probe_set_blocking(struct probe *probe)
+{
+        probe->talks.blocking = true;
 }
 
 int probe_serve(struct probe *probe, baton_server *server)

@@ -13,6 +13,9 @@ struct probe *probe_new(void);
 /* After its server: answers what is still held, to nobody. */
 void probe_free(struct probe *probe);
 
+/* Handlers of streams may wait: they run on threads of their own (handler_threads). */
+void probe_set_blocking(struct probe *probe);
+
 /* Registers the service. 0 or a negative errno. */
 int probe_serve(struct probe *probe, baton_server *server);
 

@@ -1,5 +1,5 @@
-/* conformance-server LISTEN WORKERS MAX_CONNECTIONS MAX_CALLS MAX_MESSAGE_BYTES MAX_HEAP_BYTES NO_SPIN: serves Probe in a
- * process of its own; writes a line when it listens. Dies with its parent. */
+/* conformance-server LISTEN WORKERS MAX_CONNECTIONS MAX_CALLS MAX_MESSAGE_BYTES MAX_HEAP_BYTES NO_SPIN HANDLER_THREADS
+ * MAX_HELD_BYTES MAX_METADATA_BYTES STREAM_WINDOW_BYTES: serves Probe in a process of its own; writes a line when it listens. Dies with its parent. */
 #include "probe.h"
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static int fail(const char *what)
 
 int main(int argc, char **argv)
 {
-        if (argc != 8)
+        if (argc != 12)
                 return 2;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         baton_server_options options = { .workers = (uint32_t)atol(argv[2]),
@@ -30,8 +30,14 @@ int main(int argc, char **argv)
                                          .max_calls = (uint32_t)atol(argv[4]),
                                          .max_message_bytes = strtoull(argv[5], NULL, 10),
                                          .max_heap_bytes = strtoull(argv[6], NULL, 10),
-                                         .no_spin = atol(argv[7]) };
+                                         .no_spin = atol(argv[7]),
+                                         .handler_threads = (uint32_t)atol(argv[8]),
+                                         .max_held_bytes = strtoull(argv[9], NULL, 10),
+                                         .max_metadata_bytes = strtoull(argv[10], NULL, 10),
+                                         .stream_window_bytes = (uint32_t)atol(argv[11]) };
         struct probe *probe = probe_new();
+        if (options.handler_threads)
+                probe_set_blocking(probe);
         server = baton_server_new(&options);
         if (!server || probe_serve(probe, server) < 0 || baton_server_listen(server, argv[1]) < 0)
                 return fail("cannot serve");
