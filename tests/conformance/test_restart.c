@@ -169,6 +169,45 @@ static void test_calls_in_flight_go_on(void **state)
         baton_channel_close(channel);
 }
 
+static void *block_worker(void *channel)
+{
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        order.sleep_ms = 400;
+        return (void *)(intptr_t)act(channel, &order, NULL, NULL).code;
+}
+
+/* One-way calls that a busy server has yet to take keep the client from leaving. */
+static void test_oneway_calls_are_not_lost(void **state)
+{
+        (void)state;
+        struct drained drained;
+        start_here(&drained, 2);
+        baton_channel *channels[3]; /* the first and the last at the same worker */
+        for (int i = 0; i < 3; i++) {
+                channels[i] = baton_channel_open(address, NULL);
+                expect_alive(channels[i]);
+        }
+        pthread_t thread;
+        void *code = NULL;
+        pthread_create(&thread, NULL, block_worker, channels[0]);
+        pause_ms(100);
+        uint64_t before = probe_runs(drained.probe), began_ns = now_ns();
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(probe_act_oneway(channels[2], &order, NULL), 0);
+        assert_int_equal(probe_runs(drained.probe), before);
+        assert_int_equal(baton_server_drain(drained.server, DRAIN_MS), 0);
+        pthread_join(thread, &code);
+        assert_int_equal((intptr_t)code, BATON_OK);
+        pthread_join(drained.thread, NULL);
+        assert_true(now_ns() - began_ns < AT_ONCE_NS);
+        assert_int_equal(probe_runs(drained.probe), before + 5);
+        baton_server_free(drained.server);
+        probe_free(drained.probe);
+        for (int i = 0; i < 3; i++)
+                baton_channel_close(channels[i]);
+}
+
 /* ---- taking over -------------------------------------------------------------------------------------------- */
 
 static void end_clients(const pid_t clients[CLIENTS])
@@ -422,6 +461,7 @@ int main(int argc, char **argv)
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_idle_clients_leave, begin),
                 cmocka_unit_test_setup(test_calls_in_flight_go_on, begin),
+                cmocka_unit_test_setup(test_oneway_calls_are_not_lost, begin),
                 cmocka_unit_test_setup(test_takeover_under_load, begin),
                 cmocka_unit_test_setup(test_takeover_that_does_not_come, begin),
                 cmocka_unit_test_setup(test_takeover_of_a_stopped_server, begin),
