@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "codec/type.h"
 #include "core/call.h"
+#include "core/observed_call.h"
 #include <errno.h>
 
 static int answered(const struct baton_call *call)
@@ -105,6 +106,8 @@ int baton_call_recv(baton_call *call, const ProtobufCMessage **message)
         if (!box)
                 return error_set(-ENOMEM, "%s: no memory to receive a message", call->method->path);
         int n = receive(call, extra, box, message);
+        if (n > 0 && call->observed)
+                call_observed_message(call, false);
         if (n > 0)
                 replace_current(call, extra, box);
         else
@@ -159,6 +162,8 @@ int baton_call_send(baton_call *call, const ProtobufCMessage *message)
         if (is_answered(call))
                 return answered(call);
         int error = send_or_wait(call, message);
+        if (error >= 0 && call->observed)
+                call_observed_message(call, true);
         if (error == -EAGAIN)
                 return error_set(error, "%s: the client has not read enough of the earlier messages",
                                  call->method->path);

@@ -3,6 +3,7 @@
 #include "core/channel.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 baton_code client_observe(struct observed *observed, struct observer *observer, struct call_terms *terms,
                           const baton_method *method, const ProtobufCMessage *request)
@@ -24,20 +25,41 @@ baton_code client_observe(struct observed *observed, struct observer *observer, 
 
 void client_observed(struct observed *observed, const baton_status *status, const struct client_call *call)
 {
-        if (status->maybe_executed)
+        if (status->maybe_executed && !(call->method->flags & BATON_CLIENT_STREAMING))
                 observed_message(observed, true);
-        if (call->message)
+        if (call->message && !(call->method->flags & BATON_SERVER_STREAMING))
                 observed_message(observed, false);
         observed_end(observed, status, &call->traffic);
 }
 
-int client_observed_not(struct observed *observed, int error)
+struct observed *observed_new(struct observer *observer, struct call_terms *terms, struct client_call *call,
+                              baton_code *refused)
+{
+        struct observed *observed = malloc(sizeof *observed);
+        if (!observed) {
+                error_set(-ENOMEM, "%s: out of memory", call->method->path);
+                return NULL;
+        }
+        observer_ref(observer);
+        *refused = client_observe(observed, observer, terms, call->method, call->request);
+        call->metadata = terms->metadata;
+        return observed;
+}
+
+void observed_free(struct observed *observed)
+{
+        observer_unref(observed->observer);
+        free(observed);
+}
+
+int observed_abandon(struct observed *observed, int error)
 {
         char text[512];
         snprintf(text, sizeof text, "%s", baton_error());
         observed_drop(observed,
                       &(baton_status){ .code = error == -ECANCELED ? BATON_CANCELLED : BATON_RESOURCE_EXHAUSTED,
                                        .message = text });
+        observed_free(observed);
         return error_set(error, "%s", text);
 }
 

@@ -12,10 +12,19 @@
 baton_code client_observe(struct observed *observed, struct observer *observer, struct call_terms *terms,
                           const baton_method *method, const ProtobufCMessage *request);
 
-/* A unary call has ended: counts its messages too. */
+/* It has ended: counts also what was not told with observed_message, a single request or reply. */
 void client_observed(struct observed *observed, const baton_status *status, const struct client_call *call);
 
-/* It was not made, for this local reason (a negative errno, the text in baton_error(), which stays). Returns error. */
-int client_observed_not(struct observed *observed, int error);
+/*
+ * The same in memory of its own, for calls that outlive the function that starts them, and streams that outlive their channel. With a
+ * reference to the observer. call->metadata is set too.
+ */
+
+/* NULL: no memory, reason set. *refused: BATON_OK, or as client_observe. client_observed and observed_free are due, or abandon. */
+struct observed *observed_new(struct observer *observer, struct call_terms *terms, struct client_call *call,
+                              baton_code *refused);
+void observed_free(struct observed *observed);
+/* It was not made, for this local reason (a negative errno, the text in baton_error(), which stays). Frees. Returns error. */
+int observed_abandon(struct observed *observed, int error);
 
 #endif

@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "core/channel.h"
+#include "core/observed_client.h"
 #include <errno.h>
+#include <stdio.h>
 
 enum { ATTEMPTS = 2 };
 
@@ -21,6 +23,29 @@ static int errno_of(baton_code code)
                 return -EACCES;
         default:
                 return -EPIPE;
+        }
+}
+
+/* The other way round. */
+static baton_code code_of(int error)
+{
+        switch (error) {
+        case -ECANCELED:
+                return BATON_CANCELLED;
+        case -ETIMEDOUT:
+                return BATON_DEADLINE_EXCEEDED;
+        case -EPIPE:
+                return BATON_UNAVAILABLE;
+        case -ENOSYS:
+                return BATON_UNIMPLEMENTED;
+        case -EACCES:
+                return BATON_PERMISSION_DENIED;
+        case -ENOMEM:
+        case -ENOBUFS:
+        case -EMSGSIZE:
+                return BATON_RESOURCE_EXHAUSTED;
+        default:
+                return error < 0 ? BATON_INVALID_ARGUMENT : BATON_OK;
         }
 }
 
@@ -59,6 +84,34 @@ static int send(baton_channel *channel, struct caller *caller, const struct pati
         return error;
 }
 
+static int make(baton_channel *channel, const struct call_terms *terms, struct client_call *call)
+{
+        baton_code code;
+        struct caller *caller = channel_lease(channel, &terms->patience, &code);
+        int error = caller ? send(channel, caller, &terms->patience, call) : errno_of(code);
+        if (caller)
+                channel_give_back(channel, caller);
+        return error;
+}
+
+/* The same, watched by the channel's observer; what that refused is -EACCES. */
+static int make_observed(baton_channel *channel, struct call_terms *terms, struct client_call *call)
+{
+        struct observed observed;
+        baton_code refused = client_observe(&observed, channel->observer, terms, call->method, call->request);
+        call->metadata = terms->metadata;
+        int error = refused ? -EACCES : make(channel, terms, call);
+        char text[512] = "";
+        if (error < 0)
+                snprintf(text, sizeof text, "%s", baton_error());
+        client_observed(&observed,
+                        &(baton_status){ .code = refused ? refused : code_of(error),
+                                         .message = text,
+                                         .maybe_executed = error >= 0 },
+                        call);
+        return error < 0 ? error_set(error, "%s", text) : 0;
+}
+
 int baton_oneway(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
                  const baton_call_options *options)
 {
@@ -73,11 +126,7 @@ int baton_oneway(baton_channel *channel, const baton_method *method, const Proto
                 return error;
         struct client_call call;
         call_terms_apply(&terms, &call, method, request);
-        baton_code code;
-        struct caller *caller = channel_lease(channel, &terms.patience, &code);
-        error = caller ? send(channel, caller, &terms.patience, &call) : errno_of(code);
-        if (caller)
-                channel_give_back(channel, caller);
+        error = channel->observer ? make_observed(channel, &terms, &call) : make(channel, &terms, &call);
         call_terms_deinit(&terms);
         /* What is wrong with the request is told in words. */
         return error == -EILSEQ || error == -ENODATA || error == -ELOOP || error == -EBADMSG ? -EINVAL : error;

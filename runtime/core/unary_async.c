@@ -22,7 +22,7 @@ static void done(struct client_call *call)
         baton_status status = reply_status(box, call, &message);
         if (box->observed) {
                 client_observed(box->observed, &status, call);
-                free(box->observed);
+                observed_free(box->observed);
                 box->observed = NULL;
         }
         call->method->complete(box->callback, &status, message, box->context);
@@ -101,6 +101,8 @@ static int try_start(const struct request *request, struct reply_box **box, bato
                 return error;
         if (!*box)
                 *box = make_box(request, entry);
+        /* Once the call is started, a box without it may be gone: its outcome waits for nobody. */
+        struct pending *pending = *box ? (*box)->pending : NULL;
         int started = *box ? 1 : error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience->who);
         if (*box && entry)
                 started = channel->transport->async_start(entry->lane, &(*box)->call);
@@ -108,16 +110,18 @@ static int try_start(const struct request *request, struct reply_box **box, bato
                 end_at_once(*box, code);
         if (!entry)
                 pthread_mutex_lock(&channel->lanes_lock);
-        if (started >= 0 && (*box)->pending)
-                pending_started((*box)->pending, started ? NULL : entry);
+        if (started >= 0 && pending)
+                pending_started(pending, started ? NULL : entry);
         async_lane_done(channel);
         return started;
 }
 
 static int start(const struct request *request, struct reply_box **box, baton_channel *channel, baton_loop *loop,
-                 const struct patience *patience)
+                 const struct patience *whole)
 {
+        struct patience limited = *whole, *patience = &limited;
         int started = -ESHUTDOWN;
+        limited.wait_for_ready = false; /* waits without holding up the thread: see pending.c */
         for (int i = 0; i < ATTEMPTS && started == -ESHUTDOWN; i++)
                 started = try_start(request, box, channel, loop, patience);
         if (started != -ESHUTDOWN)
@@ -136,17 +140,16 @@ int async_start(struct reply_box *box, const struct patience *patience)
 static int start_request(const struct request *request, baton_code refused)
 {
         struct reply_box *box = NULL;
-        struct patience patience = request->terms->patience;
-        patience.wait_for_ready = false; /* waits without holding up the thread: see pending.c */
+        const struct patience *patience = &request->terms->patience;
         int started = 1;
         baton_code code = refused;
-        if (refused || (patience_cancelled(&patience) && patience_over(&patience, "before it began", &code))) {
+        if (refused || (patience_cancelled(patience) && patience_over(patience, "before it began", &code))) {
                 box = make_box(request, NULL);
                 if (!box)
-                        return error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience.who);
+                        return error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience->who);
                 end_at_once(box, code);
         } else {
-                started = start(request, &box, request->channel, request->loop, &patience);
+                started = start(request, &box, request->channel, request->loop, patience);
         }
         if (started > 0)
                 async_end_early(box, deliver_early);
@@ -173,17 +176,13 @@ static int check_arguments(const baton_channel *channel, const baton_loop *loop,
 /* The same, watched by the channel's observer. */
 static int start_observed(struct request *request)
 {
-        request->observed = malloc(sizeof *request->observed);
+        baton_code refused;
+        struct client_call call = { .method = request->method, .request = request->message };
+        request->observed = observed_new(request->channel->observer, request->terms, &call, &refused);
         if (!request->observed)
-                return error_set(-ENOMEM, "%s: no memory for an asynchronous call", request->method->path);
-        baton_code refused = client_observe(request->observed, request->channel->observer, request->terms,
-                                            request->method, request->message);
+                return -ENOMEM;
         int error = start_request(request, refused);
-        if (error < 0) {
-                client_observed_not(request->observed, error);
-                free(request->observed);
-        }
-        return error;
+        return error < 0 ? observed_abandon(request->observed, error) : 0;
 }
 
 int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_method *method,

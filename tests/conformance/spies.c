@@ -43,12 +43,13 @@ static baton_code on_begin(baton_intercept *intercept, void *context)
         if (spy->adds)
                 spy->added = baton_intercept_add(intercept, spy->adds, &spy->name, 1);
         intercept->state = &spy->name;
+        bool answers = spy->answers;
+        baton_code refuses = spy->refuses;
+        const char *text = spy->text;
         pthread_mutex_unlock(&lock);
-        if (spy->answers)
+        if (answers)
                 baton_call_fail(intercept->call, BATON_ABORTED, "answered by %c", spy->name);
-        if (spy->refuses && spy->text)
-                return baton_intercept_refuse(intercept, spy->refuses, "%s", spy->text);
-        return spy->refuses;
+        return refuses && text ? baton_intercept_refuse(intercept, refuses, "%s", text) : refuses;
 }
 
 static void on_end(baton_intercept *intercept, const baton_status *status, void *context)

@@ -57,6 +57,8 @@ static void test_async(void **state)
         expect_error("UTF-8");
         assert_int_equal(client_spies[0].n_ended, 3);
         assert_int_not_equal(client_spies[0].code, BATON_OK);
+        baton_channel_close(channel);
+        channel = NULL;
         baton_loop_free(loop);
 }
 

@@ -33,7 +33,8 @@ typedef struct baton_interceptor {
          * baton_intercept_refuse if that was called. NULL: goes on. Client: the calling thread. Server: the worker or the
          * executor's thread. Must be thread-safe. */
         baton_code (*begin)(baton_intercept *intercept, void *context);
-        /* The call has ended; the server's, after its answer was sent. NULL: not told. Any thread. */
+        /* The call has ended: the server's, after its answer was sent; a client's stream, when it is finished, or else closed.
+         * NULL: not told. Any thread. */
         void (*end)(baton_intercept *intercept, const baton_status *status, void *context);
         void *context;
 } baton_interceptor;

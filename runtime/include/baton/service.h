@@ -94,8 +94,8 @@ int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_meth
  * Makes a unary call without waiting for it, or for an outcome: service_method_oneway. Waits while the ring to the server is full
  * (back-pressure), until the deadline. 0: it is on its way, and what becomes of it is not told; baton_channel_flush waits until
  * the server took it. Negative errno with the reason in baton_error() where it certainly was not sent: -EINVAL, -EMSGSIZE, -ENOBUFS,
- * -ENOMEM, -ECHILD, -ETIMEDOUT, -ECANCELED, -EPIPE where there is no server. Over transports that know no such calls it is a
- * call whose reply is dropped. Safe from any thread.
+ * -ENOMEM, -ECHILD, -ETIMEDOUT, -ECANCELED, -EACCES where an interceptor refused it, -EPIPE where there is no server. Over
+ * transports that know no such calls it is a call whose reply is dropped. Safe from any thread.
  */
 int baton_oneway(baton_channel *channel, const baton_method *method, const ProtobufCMessage *request,
                  const baton_call_options *options);

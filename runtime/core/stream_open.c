@@ -1,0 +1,187 @@
+/* Opening streams. */
+#include "base/error.h"
+#include "codec/type.h"
+#include "core/pumps.h"
+#include "core/stream.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { ATTEMPTS = 8 };
+
+static void on_ready(struct client_stream *inner)
+{
+        stream_tell(container_of(inner, baton_stream, inner));
+}
+
+static void on_begin(struct loop_task *task)
+{
+        stream_tell(container_of(task, baton_stream, begin));
+}
+
+static baton_stream *new_stream(baton_channel *channel, baton_loop *loop)
+{
+        baton_stream *stream = calloc(1, sizeof *stream);
+        if (!stream)
+                return NULL;
+        stream->transport = channel->transport;
+        stream->home = reply_home_new();
+        stream->outcome = reply_take(NULL, channel->options.max_message_bytes);
+        stream->pump = loop ? NULL : pumps_lease(channel);
+        stream->loop = loop ? loop : stream->pump ? stream->pump->loop : NULL;
+        if (!stream->home || !stream->outcome || !stream->loop) {
+                stream_free(stream);
+                return NULL;
+        }
+        stream->inner.ready = on_ready;
+        stream->stop.run = stream_on_stop;
+        stream->begin.run = on_begin;
+        atomic_flag_clear(&stream->stop_posted);
+        return stream;
+}
+
+/* The call has ended before it began, for the reason in baton_error(). */
+static void end_early(baton_stream *stream, baton_code code)
+{
+        stream->inner.call.code = code;
+        reply_keep_text(stream->outcome);
+        atomic_store_explicit(&stream->inner.ended, true, memory_order_release);
+}
+
+/* What a blocking stream that finds no room tries again. */
+struct opening {
+        baton_stream *stream;
+        baton_channel *channel;
+        const struct patience *patience;
+};
+
+/* 0; 1: it has ended already; or negative: -EAGAIN where there is no room in the ring. */
+static int open_once(void *context)
+{
+        struct opening *opening = context;
+        baton_stream *stream = opening->stream;
+        struct channel_loop *entry = NULL;
+        baton_code code = BATON_OK;
+        int error = async_lane(opening->channel, stream->loop, opening->patience, &code, &entry);
+        if (error < 0 && code == BATON_OK)
+                return error == -EAGAIN ? -EBUSY : error;
+        if (error < 0) {
+                end_early(stream, code);
+                return 1;
+        }
+        error = stream->transport->stream_open(entry->lane, &stream->inner);
+        async_lane_done(opening->channel);
+        if (error == -EAGAIN && stream->pump &&
+            patience_over(opening->patience, "waiting for room to open a stream", &code)) {
+                end_early(stream, code);
+                return 1;
+        }
+        return error;
+}
+
+/* Once the ring was full there is no bell for room, so the loop is turned, for at most a millisecond each time. */
+static int open_or_wait(struct opening *opening)
+{
+        struct pump *pump = opening->stream->pump;
+        for (int n_left = 0;;) {
+                int error = open_once(opening);
+                if (error == -ESHUTDOWN && n_left++ < ATTEMPTS) /* the lane was just being left: on a new one */
+                        continue;
+                if (error != -EAGAIN || !pump)
+                        return error;
+                pump_enter(pump);
+                baton_loop_wait(pump->loop, 1);
+                pump_leave(pump);
+        }
+}
+
+static void on_cancel(struct cancel_watch *watch)
+{
+        stream_post_stop(container_of(watch, baton_stream, watch));
+}
+
+static int begin(baton_stream *stream, baton_channel *channel, const struct call_terms *terms)
+{
+        struct opening opening = { stream, channel, &terms->patience };
+        int error = open_or_wait(&opening);
+        if (error < 0)
+                return error;
+        if (error > 0 && !stream->pump)
+                loop_post(stream->loop, &stream->begin);
+        if (!terms->cancel)
+                return 0;
+        stream->watch.fire = on_cancel;
+        if (cancel_watch_add(terms->cancel, &stream->watch) >= 0)
+                stream->cancel = terms->cancel;
+        else
+                baton_stream_cancel(stream);
+        return 0;
+}
+
+/* The same, watched by the channel's observer. */
+static int begin_observed(baton_stream *stream, baton_channel *channel, struct call_terms *terms)
+{
+        baton_code refused;
+        struct client_call *call = &stream->inner.call;
+        struct observed *observed = observed_new(channel->observer, terms, call, &refused);
+        if (!observed)
+                return -ENOMEM;
+        if (refused)
+                end_early(stream, refused);
+        int error = refused ? 0 : begin(stream, channel, terms);
+        if (error < 0)
+                return observed_abandon(observed, error);
+        if (refused && !stream->pump)
+                loop_post(stream->loop, &stream->begin);
+        stream->observed = observed;
+        return 0;
+}
+
+static const char *wrong_open(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
+                              const ProtobufCMessage *request, baton_stream_ready ready)
+{
+        if (!method)
+                return "the method is NULL";
+        if (!channel)
+                return "the channel is NULL; did baton_channel_open fail? See baton_error()";
+        if (!(method->flags & (BATON_CLIENT_STREAMING | BATON_SERVER_STREAMING)))
+                return "it is a unary method: call it instead";
+        if (!(method->flags & BATON_CLIENT_STREAMING) && !request)
+                return "the request is NULL";
+        if (method->flags & BATON_CLIENT_STREAMING && request)
+                return "the client streams its requests: open with NULL, and write";
+        if (request && !type_matches(request, method->input->descriptor))
+                return "the request is not of the method's type; is it initialised with its __INIT?";
+        if (!loop != !ready)
+                return loop ? "the callback is NULL" : "a callback needs a loop";
+        return NULL;
+}
+
+baton_stream *baton_stream_open(baton_channel *channel, baton_loop *loop, const baton_method *method,
+                                const ProtobufCMessage *request, const baton_call_options *options,
+                                baton_stream_ready ready, void *context)
+{
+        const char *wrong = wrong_open(channel, loop, method, request, ready);
+        if (wrong) {
+                error_set(-EINVAL, "%s: %s", method ? method->path : "baton_stream_open", wrong);
+                return NULL;
+        }
+        struct call_terms terms;
+        if (!channel_usable(channel) || call_terms_init(&terms, channel, method, options) < 0)
+                return NULL;
+        baton_stream *stream = new_stream(channel, loop);
+        if (!stream) {
+                error_set(-ENOMEM, "%s: out of memory", method->path);
+        } else {
+                call_terms_apply(&terms, &stream->inner.call, method, request);
+                stream->inner.call.reply = &stream->outcome->reply;
+                stream->ready = ready;
+                stream->context = context;
+                if ((channel->observer ? begin_observed(stream, channel, &terms) : begin(stream, channel, &terms)) <
+                    0) {
+                        stream_free(stream);
+                        stream = NULL;
+                }
+        }
+        call_terms_deinit(&terms);
+        return stream;
+}
