@@ -26,8 +26,12 @@ void pumps_deinit(baton_channel *channel)
         for (int i = 0; i < PUMPS; i++) {
                 if (!channel->pumps[i])
                         continue;
-                pump_leave(channel->pumps[i]);
-                pump_unref(channel->pumps[i]);
+                pthread_mutex_lock(&channel->lanes_lock); /* a transport's thread may be in pumps_dispatch still */
+                struct pump *pump = channel->pumps[i];
+                channel->pumps[i] = NULL;
+                pthread_mutex_unlock(&channel->lanes_lock);
+                pump_leave(pump);
+                pump_unref(pump);
         }
 }
 
