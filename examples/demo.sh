@@ -21,7 +21,7 @@ count_words() {
         echo "kv: ${#texts[@]} client processes count the words of ${texts[*]##*/} in one server, all at once"
         local text client clients=()
         for text in "${texts[@]}"; do
-                "$kv" load "$text" 2>"$scratch/load-${#clients[@]}.log" &
+                "$kv" count "$text" 2>"$scratch/load-${#clients[@]}.log" &
                 clients+=($!)
         done
         for client in "${!clients[@]}"; do

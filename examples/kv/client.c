@@ -15,17 +15,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: kv-client [--address ADDRESS] [--repeat N] COMMAND\n"
-                            "  put KEY VALUE      stores a value\n"
-                            "  put KEY @FILE      stores a file's contents\n"
-                            "  get KEY            writes the value to stdout\n"
-                            "  delete KEY\n"
-                            "  add KEY NUMBER     adds to a number, prints the sum\n"
-                            "  scan [PREFIX]      lists keys and the sizes of their values\n"
-                            "  stats              what the store holds and has moved\n"
-                            "  load FILE          counts the words of a text in the store\n"
-                            "  verify FILE...     compares the store's counts with those of the files together\n"
-                            "--repeat makes the calls of put and get N times.\n";
+static const char usage[] =
+        "usage: kv-client [--address ADDRESS] [--repeat N] [--timeout MS] COMMAND\n"
+        "  put KEY VALUE      stores a value\n"
+        "  put KEY @FILE      stores a file's contents\n"
+        "  get KEY            writes the value to stdout\n"
+        "  delete KEY\n"
+        "  add KEY NUMBER     adds to a number, prints the sum\n"
+        "  scan [PREFIX]      lists keys and the sizes of their values\n"
+        "  stats              what the store holds and has moved\n"
+        "  count FILE         counts the words of a text in the store, one call each\n"
+        "  load FILE          the same by one stream\n"
+        "  verify FILE...     compares the store's counts with those of the files together\n"
+        "  watch [PREFIX [N]] prints changes as they happen, at most N\n"
+        "  follow [PREFIX [N]] prints first what is there\n"
+        "  transact           runs a transaction from stdin: get KEY, put KEY VALUE,\n"
+        "                     delete KEY, commit\n"
+        "  transfer FROM TO NUMBER  moves an amount between two numbers\n"
+        "--repeat does put, get and transfer N times; --timeout ends each call after MS milliseconds.\n";
 
 void session_count(struct session *session, uint64_t start_ns, uint64_t moved, uint64_t by_reference)
 {
@@ -117,15 +124,21 @@ static void delete_key(struct session *session, char *key)
         baton_release(reply);
 }
 
+static int64_t parse_number64(const char *text)
+{
+        char *end;
+        errno = 0;
+        int64_t number = strtoll(text, &end, 10);
+        if (errno || end == text || *end)
+                die("'%s' is no number of 64 bits", text);
+        return number;
+}
+
 static void add(struct session *session, char *key, const char *number)
 {
         Kv__AddRequest request = KV__ADD_REQUEST__INIT;
         request.key = key;
-        char *end;
-        errno = 0;
-        request.delta = strtoll(number, &end, 10);
-        if (errno || end == number || *end)
-                die("add: '%s' is no number of 64 bits", number);
+        request.delta = parse_number64(number);
         uint64_t start = now_ns();
         const Kv__AddReply *reply = NULL;
         die_unless_ok(kv_add(session->channel, &request, &reply, &session->options), "add");
@@ -182,6 +195,15 @@ static int run(struct session *session, const char *command, char **arguments, i
                 stats(session);
         else if (strcmp(command, "load") == 0 && n == 1)
                 load_words(session, arguments[0]);
+        else if (strcmp(command, "count") == 0 && n == 1)
+                count_words(session, arguments[0]);
+        else if ((strcmp(command, "watch") == 0 || strcmp(command, "follow") == 0) && n <= 2)
+                watch_keys(session, n >= 1 ? arguments[0] : (char *)"", command[0] == 'f',
+                           n == 2 ? parse_number("N", arguments[1], 1, 1u << 30) : 0);
+        else if (strcmp(command, "transact") == 0 && n == 0)
+                status = run_transaction(session);
+        else if (strcmp(command, "transfer") == 0 && n == 3)
+                transfer(session, arguments[0], arguments[1], parse_number64(arguments[2]), repeat);
         else if (strcmp(command, "verify") == 0 && n >= 1)
                 status = verify_words(session, arguments, n) ? 1 : 0;
         else
@@ -194,22 +216,27 @@ int main(int argc, char **argv)
         static const struct option options[] = {
                 { "address", required_argument, NULL, 'a' },
                 { "repeat", required_argument, NULL, 'r' },
+                { "timeout", required_argument, NULL, 't' },
                 { 0 },
         };
         const char *address = "shm:kv";
-        unsigned repeat = 1;
-        for (int option; (option = getopt_long(argc, argv, "+a:r:", options, NULL)) != -1;) {
+        unsigned repeat = 1, timeout_ms = 0;
+        for (int option; (option = getopt_long(argc, argv, "+a:r:t:", options, NULL)) != -1;) {
                 if (option == 'a')
                         address = optarg;
                 else if (option == 'r')
                         repeat = parse_number("--repeat", optarg, 1, 10000000);
+                else if (option == 't')
+                        timeout_ms = parse_number("--timeout", optarg, 1, 1u << 30);
                 else
                         die("%s", usage);
         }
         if (optind == argc)
                 die("no command\n%s", usage);
 
-        struct session session = { .channel = baton_channel_open(address, NULL), .options = { .timeout_ms = 10000 } };
+        struct session session = { .channel = baton_channel_open(address, NULL),
+                                   .options = { .timeout_ms = timeout_ms ? timeout_ms : 10000 },
+                                   .stream_options = { .timeout_ms = timeout_ms } };
         if (!session.channel)
                 die("%s", baton_error());
         int status = run(&session, argv[optind], argv + optind + 1, argc - optind - 1, repeat);

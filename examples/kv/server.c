@@ -2,9 +2,8 @@
 #include "common/report.h"
 #include "common/serve.h"
 #include "common/shared_memory.h"
-#include "kv.baton.h"
+#include "kv.h"
 #include "limits.h"
-#include "store.h"
 #include <baton/baton.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -14,15 +13,7 @@
 enum { PAGE_BYTES = 4 << 20, DEFAULT_PAGE = 100 };
 static const uint64_t max_bytes = UINT64_C(1) << 30;
 
-/* What every handler gets as its context. Handlers of different connections run in parallel. */
-struct kv {
-        struct store *store;
-        atomic_uint_fast64_t calls;
-        atomic_uint_fast64_t moved;
-        atomic_uint_fast64_t copied;
-};
-
-static void count(struct kv *kv, size_t moved, size_t copied)
+void count(struct kv *kv, size_t moved, size_t copied)
 {
         atomic_fetch_add_explicit(&kv->calls, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&kv->moved, moved, memory_order_relaxed);
@@ -35,7 +26,7 @@ static size_t copied_on_the_way(const void *value, size_t size)
         return size >= KV_LARGE_VALUE && in_shared_memory(value) ? 0 : size;
 }
 
-static bool refuse_key(baton_call *call, const char *key)
+bool refuse_key(baton_call *call, const char *key)
 {
         size_t size = strlen(key);
         if (size > 0 && size <= KV_MAX_KEY)
@@ -44,12 +35,22 @@ static bool refuse_key(baton_call *call, const char *key)
         return true;
 }
 
+bool refuse_value(baton_call *call, const char *key, size_t size)
+{
+        if (size <= KV_MAX_VALUE)
+                return false;
+        baton_call_fail(call, BATON_INVALID_ARGUMENT,
+                        "the value of key '%s' has %zu bytes: at most %d are allowed; split it", key, size,
+                        KV_MAX_VALUE);
+        return true;
+}
+
 static void fail_missing(baton_call *call, const char *key)
 {
         baton_call_fail(call, BATON_NOT_FOUND, "there is no key '%s': put it first, or scan for those there are", key);
 }
 
-static void fail_store(baton_call *call, const char *key, int error)
+void fail_store(baton_call *call, const char *key, int error)
 {
         if (error == -ENOSPC)
                 baton_call_fail(call, BATON_RESOURCE_EXHAUSTED,
@@ -71,14 +72,8 @@ static void put(baton_call *call, const Kv__PutRequest *request, void *context)
 {
         struct kv *kv = context;
         size_t size = request->value.len;
-        if (refuse_key(call, request->key))
+        if (refuse_key(call, request->key) || refuse_value(call, request->key, size))
                 return;
-        if (size > KV_MAX_VALUE) {
-                baton_call_fail(call, BATON_INVALID_ARGUMENT,
-                                "the value of key '%s' has %zu bytes: at most %d are allowed; split it", request->key,
-                                size, KV_MAX_VALUE);
-                return;
-        }
         int replaced = store_put(kv->store, request->key, request->value.data, size);
         if (replaced < 0) {
                 fail_store(call, request->key, replaced);
@@ -211,6 +206,9 @@ static const kv_handlers handlers = {
         .add = add,
         .scan = scan,
         .stats = stats,
+        .load = load,
+        .watch = watch,
+        .transact = transact,
 };
 
 int main(int argc, char **argv)
@@ -219,12 +217,15 @@ int main(int argc, char **argv)
         struct kv kv = { .store = store_new(max_bytes) };
         if (!kv.store)
                 die("out of memory for the store");
+        watches_init(&kv.watches);
+        store_observe(kv.store, watches_tell, &kv.watches);
 
         baton_server *server = baton_server_new(&(baton_server_options){ .workers = arguments.workers });
         if (!server || kv_register(server, &handlers, &kv) < 0)
                 die("%s", baton_error());
         serve_until_signal(server, arguments.address);
-        baton_server_free(server);
+        baton_server_free(server); /* ends all streams */
+        watches_deinit(&kv.watches);
         store_free(kv.store);
         return 0;
 }

@@ -27,6 +27,8 @@ struct store {
         uint32_t free_slots;
         uint64_t max_bytes;
         struct store_stats stats;
+        void (*observer)(void *context, struct record *record, bool deleted);
+        void *observer_context;
 };
 
 /* FNV-1a */
@@ -38,7 +40,7 @@ static uint32_t hash_key(const char *key)
         return hash;
 }
 
-static struct record *record_new(const char *key, const uint8_t *value, size_t size)
+struct record *record_new(const char *key, const uint8_t *value, size_t size)
 {
         size_t key_size = strlen(key) + 1;
         struct record *record = malloc(sizeof *record + key_size + size);
@@ -54,7 +56,7 @@ static struct record *record_new(const char *key, const uint8_t *value, size_t s
         return record;
 }
 
-static struct record *record_hold(struct record *record)
+struct record *record_hold(struct record *record)
 {
         atomic_fetch_add_explicit(&record->holders, 1, memory_order_relaxed);
         return record;
@@ -89,7 +91,8 @@ static int resize(struct store *store, uint32_t capacity)
         for (uint32_t i = 0; i < capacity; i++)
                 buckets[i] = NO_SLOT;
         for (uint32_t i = 0; i < store->n_slots; i++) {
-                /* Called only when no slot is free, so that each has a record. */
+                if (!slots[i].record)
+                        continue; /* in the list of free slots */
                 uint32_t *bucket = &buckets[slots[i].record->hash & (capacity - 1)];
                 slots[i].next = *bucket;
                 *bucket = i;
@@ -157,20 +160,21 @@ static uint32_t take_slot(struct store *store)
         return store->n_slots++;
 }
 
-/* Puts the record in, in place of the key's former one, and takes over the caller's hold of it, also on failure. */
-static int insert(struct store *store, struct record *record)
+static void observe(struct store *store, struct record *record, bool deleted)
+{
+        if (store->observer)
+                store->observer(store->observer_context, record, deleted);
+}
+
+/* Puts the record in, in place of the key's former one, and takes over the caller's hold of it. Returns 1 when there was
+ * a former one, else 0; -ENOMEM where not even a slot is left. */
+static int place(struct store *store, struct record *record)
 {
         uint32_t slot = *find(store, record->key, record->hash);
         bool replaces = slot != NO_SLOT;
+        if (!replaces && (slot = take_slot(store)) == NO_SLOT)
+                return -ENOMEM;
         struct record *former = replaces ? store->slots[slot].record : NULL;
-        uint64_t bytes = store->stats.bytes - record_bytes(former) + record_bytes(record);
-        int error = bytes > store->max_bytes ? -ENOSPC : 0;
-        if (!error && !replaces && (slot = take_slot(store)) == NO_SLOT)
-                error = -ENOMEM;
-        if (error) {
-                record_release(record);
-                return error;
-        }
         if (!replaces) {
                 uint32_t *bucket = &store->buckets[record->hash & (store->capacity - 1)];
                 store->slots[slot].next = *bucket;
@@ -178,9 +182,38 @@ static int insert(struct store *store, struct record *record)
                 store->stats.keys++;
         }
         store->slots[slot].record = record;
-        store->stats.bytes = bytes;
+        store->stats.bytes += record_bytes(record) - record_bytes(former);
         record_release(former);
+        observe(store, record, false);
         return replaces;
+}
+
+/* As place, within the limit; takes over the hold also on failure. */
+static int insert(struct store *store, struct record *record)
+{
+        uint64_t bytes = store->stats.bytes - record_bytes(find_record(store, record->key)) + record_bytes(record);
+        int result = bytes > store->max_bytes ? -ENOSPC : place(store, record);
+        if (result < 0)
+                record_release(record);
+        return result;
+}
+
+static int remove_key(struct store *store, const char *key)
+{
+        uint32_t *link = find(store, key, hash_key(key));
+        if (*link == NO_SLOT)
+                return -ENOENT;
+        uint32_t number = *link;
+        struct slot *slot = &store->slots[number];
+        struct record *record = slot->record;
+        store->stats.keys--;
+        store->stats.bytes -= record_bytes(record);
+        *link = slot->next;
+        *slot = (struct slot){ .next = store->free_slots };
+        store->free_slots = number;
+        observe(store, record, true);
+        record_release(record);
+        return 0;
 }
 
 int store_put(struct store *store, const char *key, const uint8_t *value, size_t size)
@@ -206,24 +239,10 @@ struct record *store_get(struct store *store, const char *key)
 
 int store_delete(struct store *store, const char *key)
 {
-        struct record *record = NULL;
         pthread_mutex_lock(&store->lock);
-        uint32_t *link = find(store, key, hash_key(key));
-        if (*link != NO_SLOT) {
-                uint32_t number = *link;
-                struct slot *slot = &store->slots[number];
-                record = slot->record;
-                store->stats.keys--;
-                store->stats.bytes -= record_bytes(record);
-                *link = slot->next;
-                *slot = (struct slot){ .next = store->free_slots };
-                store->free_slots = number;
-        }
+        int error = remove_key(store, key);
         pthread_mutex_unlock(&store->lock);
-        if (!record)
-                return -ENOENT;
-        record_release(record);
-        return 0;
+        return error;
 }
 
 /* The decimal number that a value is. Returns 0 or -EINVAL. */
@@ -259,7 +278,7 @@ int store_add(struct store *store, const char *key, int64_t delta, int64_t *sum)
         pthread_mutex_lock(&store->lock);
         int result = add(store, key, delta, sum);
         pthread_mutex_unlock(&store->lock);
-        return result < 0 ? result : 0;
+        return result;
 }
 
 size_t store_scan(struct store *store, const char *prefix, uint64_t *cursor, struct record **records, size_t limit,
@@ -278,6 +297,68 @@ size_t store_scan(struct store *store, const char *prefix, uint64_t *cursor, str
         *cursor = i < store->n_slots ? i : 0;
         pthread_mutex_unlock(&store->lock);
         return n;
+}
+
+static bool begins_with(const struct record *record, const char *prefix)
+{
+        return record && strncmp(record->key, prefix, strlen(prefix)) == 0;
+}
+
+int store_snapshot(struct store *store, const char *prefix, struct record ***records, size_t *n,
+                   void (*then)(void *context), void *context)
+{
+        pthread_mutex_lock(&store->lock);
+        *n = 0;
+        *records = malloc((store->stats.keys + 1) * sizeof **records);
+        if (*records) {
+                for (uint32_t i = 0; i < store->n_slots; i++)
+                        if (begins_with(store->slots[i].record, prefix))
+                                (*records)[(*n)++] = record_hold(store->slots[i].record);
+                then(context);
+        }
+        pthread_mutex_unlock(&store->lock);
+        return *records ? 0 : -ENOMEM;
+}
+
+void store_observe(struct store *store, void (*observer)(void *context, struct record *record, bool deleted),
+                   void *context)
+{
+        store->observer = observer;
+        store->observer_context = context;
+}
+
+/* Whether all the changes can be made; afterwards none of them can fail. */
+static int prepare(struct store *store, const struct change *changes, size_t n, const char **conflict)
+{
+        uint64_t bytes = store->stats.bytes;
+        for (size_t i = 0; i < n; i++) {
+                const struct record *now = find_record(store, changes[i].key);
+                *conflict = changes[i].key;
+                if (changes[i].read && now != changes[i].seen)
+                        return -ESTALE;
+                if (changes[i].write)
+                        bytes += record_bytes(changes[i].put) - record_bytes(now);
+        }
+        if (bytes > store->max_bytes)
+                return -ENOSPC;
+        while (store->capacity - store->n_slots < n)
+                if (store->capacity > UINT32_MAX / 4 || resize(store, 2 * store->capacity) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+int store_commit(struct store *store, const struct change *changes, size_t n, const char **conflict)
+{
+        pthread_mutex_lock(&store->lock);
+        int error = prepare(store, changes, n, conflict);
+        for (size_t i = 0; i < n && !error; i++) {
+                if (changes[i].write && changes[i].put)
+                        place(store, record_hold(changes[i].put));
+                else if (changes[i].write)
+                        remove_key(store, changes[i].key);
+        }
+        pthread_mutex_unlock(&store->lock);
+        return error;
 }
 
 struct store_stats store_statistics(struct store *store)
