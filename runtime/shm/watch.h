@@ -12,8 +12,7 @@
 struct watch {
         int fd;
         /* On the watching thread: something came, or is due, or the watch was poked. Returns when it is due next (CLOCK_MONOTONIC;
-         * 0: never). hung_up: for the last time. Must not block; may call watch_remove for its own watch, but no watch_*
-         * else. */
+         * 0: never). hung_up: for the last time. Must not block, nor call watch_add. */
         uint64_t (*attend)(struct watch *watch, bool hung_up);
         uint64_t due_ns; /* set before watch_add, or 0; then watch.c's */
         struct list link;
@@ -22,7 +21,7 @@ struct watch {
 /* 0 or a negative errno with the reason set. Any thread but the watching one. */
 int watch_add(struct watch *watch);
 
-/* Has the watching thread attend to it, soon. Any thread but the watching one; harmless for one that is not watched. */
+/* Has the watching thread attend to it, soon. Any thread; harmless for one that is not watched. */
 void watch_poke(struct watch *watch);
 
 /* After this attend does not run and will not. Any thread; harmless for one that is not watched but initialised. */

@@ -92,6 +92,32 @@ static void *call_from_outside(void *unused)
         return NULL;
 }
 
+/* A blocking stream each time, which may span a restart. */
+static void *stream(void *unused)
+{
+        (void)unused;
+        while (!atomic_load(&stopped)) {
+                Conformance__Item item = CONFORMANCE__ITEM__INIT;
+                const Conformance__Sum *sum = NULL;
+                baton_stream *stream = probe_collect_open(channel, &(baton_call_options){ .timeout_ms = PATIENCE_MS });
+                if (!stream) {
+                        if (atomic_fetch_add(&n_failed, 1) < 5)
+                                fprintf(stderr, "restart-client: cannot open a stream: %s\n", baton_error());
+                        continue;
+                }
+                for (item.value = 1; item.value <= 4; item.value++) {
+                        probe_collect_write(stream, &item);
+                        usleep(500);
+                }
+                baton_status status = probe_collect_finish(stream, &sum);
+                note("streaming", &status);
+                if (status.code == BATON_OK && sum->sum != 10 && atomic_fetch_add(&n_failed, 1) < 5)
+                        fprintf(stderr, "restart-client: a stream lost items\n");
+                baton_stream_close(stream);
+        }
+        return NULL;
+}
+
 static void *call_async(void *unused)
 {
         (void)unused;
@@ -114,11 +140,12 @@ int main(int argc, char **argv)
         loop = baton_loop_new();
         if (!channel || !loop)
                 return 2;
-        pthread_t threads[THREADS + 1], outside;
+        pthread_t threads[THREADS + 1], outside, streaming;
         for (int i = 0; i < THREADS; i++)
                 pthread_create(&threads[i], NULL, call_blocking, (void *)"blocking");
         pthread_create(&threads[THREADS], NULL, call_async, NULL);
         pthread_create(&outside, NULL, call_from_outside, NULL);
+        pthread_create(&streaming, NULL, stream, NULL);
         while (atomic_load(&n_calls) < 100)
                 usleep(1000);
         printf("ready\n");
@@ -129,6 +156,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < THREADS; i++)
                 pthread_join(threads[i], NULL);
         pthread_join(outside, NULL);
+        pthread_join(streaming, NULL);
         baton_loop_stop(loop);
         pthread_join(threads[THREADS], NULL);
         atomic_store(&closing, true); /* ends what is in flight */

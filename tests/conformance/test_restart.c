@@ -101,19 +101,24 @@ static void *run_loop(void *loop)
         return NULL;
 }
 
-/* Clients that do not call hear of it and leave: one that never called, one that did, and one with a loop that runs. */
+/* Clients that do not call hear of it and leave: one that never called, some that did, by each kind of call; for
+ * the asynchronous one, its loop runs. */
 static void test_idle_clients_leave(void **state)
 {
         (void)state;
         for (uint32_t workers = 1; workers <= 2; workers++) {
                 struct drained drained;
                 start_here(&drained, workers);
-                baton_channel *channels[3];
-                for (int i = 0; i < 3; i++) {
+                baton_channel *channels[4];
+                for (int i = 0; i < 4; i++) {
                         channels[i] = baton_channel_open(address, NULL);
                         expect_status(baton_channel_connect(channels[i]), BATON_OK, "");
                 }
                 expect_alive(channels[1]);
+                baton_stream *stream = probe_collect_open(channels[3], NULL);
+                assert_non_null(stream);
+                expect_status(probe_collect_finish(stream, NULL), BATON_OK, "");
+                baton_stream_close(stream);
                 int code = -1;
                 baton_loop *loop = baton_loop_new();
                 Conformance__Order order = CONFORMANCE__ORDER__INIT;
@@ -127,7 +132,7 @@ static void test_idle_clients_leave(void **state)
                 baton_loop_stop(loop);
                 pthread_join(thread, NULL);
                 assert_int_equal(code, BATON_OK);
-                for (int i = 0; i < 3; i++)
+                for (int i = 0; i < 4; i++)
                         baton_channel_close(channels[i]);
                 baton_loop_free(loop);
         }

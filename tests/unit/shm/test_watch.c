@@ -21,6 +21,8 @@ struct seen {
         _Atomic uint64_t again_ns; /* due after so long */
         atomic_bool remove;        /* inside attend */
         atomic_bool reads;
+        struct seen *_Atomic pokes; /* another one, inside attend */
+        struct seen *_Atomic removes;
 };
 
 static uint64_t attend(struct watch *watch, bool hung_up)
@@ -31,6 +33,10 @@ static uint64_t attend(struct watch *watch, bool hung_up)
                 ;
         if (atomic_load(&seen->remove))
                 watch_remove(watch);
+        if (atomic_load(&seen->pokes))
+                watch_poke(&atomic_load(&seen->pokes)->watch);
+        if (atomic_load(&seen->removes))
+                watch_remove(&atomic_load(&seen->removes)->watch);
         atomic_fetch_add(hung_up ? &seen->n_hung_up : &seen->n_attended, 1);
         uint64_t again_ns = atomic_load(&seen->again_ns);
         return again_ns ? clock_now_ns() + again_ns : 0;
@@ -174,6 +180,32 @@ static void removed_inside(void **state)
         }
 }
 
+/* What one connection's channel does when told may concern another one. */
+static void others_inside(void **state)
+{
+        (void)state;
+        struct seen seen, poked, removed;
+        begin(&seen);
+        begin(&poked);
+        begin(&removed);
+        atomic_store(&seen.pokes, &poked);
+        atomic_store(&seen.removes, &removed);
+        assert_int_equal(watch_add(&seen.watch), 0);
+        assert_int_equal(watch_add(&poked.watch), 0);
+        assert_int_equal(watch_add(&removed.watch), 0);
+        watch_poke(&seen.watch);
+        assert_true(reaches(&seen.n_attended, 1));
+        assert_true(reaches(&poked.n_attended, 1));
+        int before = atomic_load(&removed.n_attended);
+        watch_poke(&removed.watch);
+        assert_int_equal(send(removed.peer, "x", 1, 0), 1);
+        usleep(20000);
+        assert_int_equal(atomic_load(&removed.n_attended), before);
+        end(&seen);
+        end(&poked);
+        end(&removed);
+}
+
 static void many(void **state)
 {
         (void)state;
@@ -220,7 +252,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(something_came), cmocka_unit_test(told_once), cmocka_unit_test(hang_up),
                 cmocka_unit_test(poked),          cmocka_unit_test(when_due),  cmocka_unit_test(removed_inside),
-                cmocka_unit_test(many),
+                cmocka_unit_test(others_inside),  cmocka_unit_test(many),
 #ifndef __SANITIZE_THREAD__ /* whose runtime ends a child that starts a thread */
                 cmocka_unit_test(in_a_child),
 #endif
