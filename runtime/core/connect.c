@@ -86,10 +86,10 @@ void connect_init(baton_channel *channel)
 
 void connect_close(baton_channel *channel)
 {
-        sources_hang_up(channel);
         pthread_mutex_lock(&channel->lock);
         announce(channel, BATON_SHUTDOWN);
         pthread_mutex_unlock(&channel->lock);
+        sources_hang_up(channel);
 }
 
 void connect_deinit(baton_channel *channel)
