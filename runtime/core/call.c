@@ -61,8 +61,11 @@ baton_call *baton_call_retain(baton_call *call)
 
 static void dropped(baton_call *call)
 {
-        if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
-                return; /* nobody waits for an answer */
+        if (baton_call_cancelled(call)) { /* nobody waits for an answer */
+                atomic_store_explicit(&call->answered, true,
+                                      memory_order_release); /* the callbacks' context may be gone */
+                return;
+        }
         log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call",
                  call->method->path);
         baton_call_fail(call, BATON_INTERNAL, "%s: the server's handler ended without a reply", call->method->path);
