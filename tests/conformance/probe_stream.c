@@ -71,9 +71,9 @@ static void finish(struct talk *talk)
 {
         struct talks *talks = talk->talks;
         baton_call *call = talk->call;
-        baton_release(talk->first);
         if (!talk->script->lend)
                 free(talk->payload.data);
+        baton_release(talk->first); /* the script may be in there */
         free(talk->text);
         free(talk);
         baton_call_release(call);
