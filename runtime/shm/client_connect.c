@@ -84,6 +84,8 @@ static int accept_welcome(struct connection *connection, struct control_message 
                         "%s speaks version %u of the local protocol, this program version %u; rebuild the older one",
                         connection->path.sun_path, message->hello.version, SHM_VERSION);
         *code = BATON_UNAVAILABLE;
+        if (message->hello.stream_window > SHM_CREDIT_MOST)
+                return error_set(-EPROTO, "%s offers an impossible stream window", connection->path.sun_path);
         connection->stream_credit = message->hello.stream_window;
         if (message->n_fds != 2)
                 return error_set(-EPROTO, "%s sent no memory; is this process out of file descriptors (ulimit -n)?",

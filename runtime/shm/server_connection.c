@@ -98,7 +98,8 @@ static int check_hello(struct server_connection *connection, const struct contro
                               "the client speaks version %u of the local protocol, the server version %d; rebuild the "
                               "older one",
                               hello->version, SHM_VERSION);
-        if (!link_ring_bytes_valid(hello->ring_bytes) || hello->heap_max > SHM_HEAP_MOST || message->n_fds != 1)
+        if (!link_ring_bytes_valid(hello->ring_bytes) || hello->heap_max > SHM_HEAP_MOST ||
+            hello->stream_window > SHM_CREDIT_MOST || message->n_fds != 1)
                 return refuse(connection, BATON_INVALID_ARGUMENT, "the greeting asks for impossible sizes");
         return 0;
 }

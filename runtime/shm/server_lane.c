@@ -73,9 +73,9 @@ void server_lane_condemn(struct server_lane *lane, const char *why)
         post_attend(lane);
 }
 
-/* Sends what is parked, and has streams get on. A client's loop rings when there is room; a client that makes blocking calls, or
- * does not read, is looked at less and less. */
-static void flush(struct server_lane *lane)
+/* Sends what is parked, and has streams get on, with `heap` those too that wait for room there. A client's loop rings when there
+ * is room; a client that makes blocking calls, or does not read, is looked at less and less. */
+static void flush(struct server_lane *lane, bool heap)
 {
         pthread_mutex_lock(&lane->lock);
         bool waiting = !list_empty(&lane->parked);
@@ -85,7 +85,8 @@ static void flush(struct server_lane *lane)
         if (waiting && progress)
                 server_lane_notify(lane);
         pthread_mutex_unlock(&lane->lock);
-        done = !server_streams_room(lane, true) && done;
+        done = !server_streams_room(lane, heap) && done;
+        progress |= !list_empty(&lane->excited);
         lane->retry_ns = progress || !lane->retry_ns ? RETRY_LEAST_NS : lane->retry_ns * 2;
         if (lane->retry_ns > RETRY_MOST_NS)
                 lane->retry_ns = RETRY_MOST_NS;
@@ -99,7 +100,7 @@ static void on_retry(struct loop_timer *timer)
         struct server_lane *lane = container_of(timer, struct server_lane, retry);
         struct server_connection *connection = lane->connection;
         server_connection_ref(connection);
-        flush(lane);
+        flush(lane, true);
         server_streams_tell(lane);
         server_connection_unref(connection);
 }
@@ -115,13 +116,13 @@ static void attend(struct loop_task *task)
                 server_connection_close(connection, NULL);
                 return;
         }
-        flush(lane);
         server_connection_ref(connection);
+        flush(lane, false); /* whoever found no room in the heap just now would find none again */
         server_streams_tell(lane);
-        server_connection_unref(connection);
         /* Where another thread's writer found no room, the loop has to ask for a bell. */
         if (!server_closed(connection))
                 loop_poller_wake(connection->loop, &lane->poller);
+        server_connection_unref(connection);
 }
 
 void server_lane_attend(struct server_lane *lane)

@@ -98,8 +98,9 @@ void server_call_keep(struct shm_server_call *self, size_t size)
                 self->held = size;
                 atomic_fetch_add_explicit(&lane->connection->held.used, self->held, memory_order_relaxed);
         }
-        bool answered = atomic_load_explicit(&self->call.answered, memory_order_relaxed);
-        if (!answered && !self->call.oneway && !server_closed(lane->connection) && make_room(lane, self->number)) {
+        bool waited_for = !atomic_load_explicit(&self->call.answered, memory_order_relaxed) && !self->call.oneway;
+        bool lost = waited_for && (server_closed(lane->connection) || !make_room(lane, self->number));
+        if (waited_for && !lost) {
                 lane->calls[slot_of(self->number)] = self;
                 self->known = true;
                 if (self->call.deadline_ns) {
@@ -107,7 +108,14 @@ void server_call_keep(struct shm_server_call *self, size_t size)
                         set_deadline(lane);
                 }
         }
+        if (lost)
+                take(self);
         pthread_mutex_unlock(&lane->lock);
+        if (!lost)
+                return;
+        /* Its handler would never be told of anything. */
+        server_fail(lane, self->number, BATON_RESOURCE_EXHAUSTED, false, "the server is out of memory");
+        cancel(self);
 }
 
 void server_call_deinit(struct shm_server_call *self)
@@ -250,6 +258,15 @@ static void give_back(void *lender, uint32_t loan)
         server_connection_unref(connection);
 }
 
+/* Whether the call has been answered or cancelled. */
+static bool ended(struct shm_server_call *self)
+{
+        pthread_mutex_lock(&self->lane->lock);
+        bool gone = self->stream.gone;
+        pthread_mutex_unlock(&self->lane->lock);
+        return gone;
+}
+
 int server_stream_recv(struct baton_call *call, struct reply *reply, const ProtobufCMessage **message)
 {
         struct shm_server_call *self = shm_call_of(call);
@@ -257,6 +274,8 @@ int server_stream_recv(struct baton_call *call, struct reply *reply, const Proto
         struct message_form form = { .type = call->method->input, .max_bytes = connection->max_message_bytes };
         int64_t loan = NO_LOAN;
         int n = stream_read(&self->stream, &form, reply, message, &loan);
+        if (n == 0 && ended(self)) /* which is no half-close */
+                return -EPIPE;
         if (n > 0 && loan != NO_LOAN) {
                 server_connection_ref(connection);
                 reply->give_back = give_back;
@@ -413,8 +432,10 @@ int server_record(struct server_lane *lane, const struct ring_record *record)
         default:
                 return -EPROTO;
         }
-        if (error >= 0)
+        if (error >= 0) {
                 ring_advance(&lane->ends.in, record);
+                lane->unannounced = true; /* whatever was sent meanwhile came too early to tell of this room */
+        }
         return error == -EPIPE ? 0 : error;
 }
 

@@ -134,6 +134,9 @@ static void test_strange_greetings(void **state)
         hello = a_hello();
         hello.heap_max = UINT64_MAX;
         expect_refusal(&hello, sizeof hello, BATON_INVALID_ARGUMENT, "impossible sizes");
+        hello = a_hello();
+        hello.stream_window = UINT64_MAX / 2;
+        expect_refusal(&hello, sizeof hello, BATON_INVALID_ARGUMENT, "impossible sizes");
         hello = a_hello(); /* without its memory */
         expect_refusal(&hello, sizeof hello, BATON_INVALID_ARGUMENT, "");
         expect_hang_up("GET / HTTP/1.1\r\n\r\n", 18);
