@@ -26,8 +26,10 @@ static void notify(struct stream *stream)
 static void wait_for_room(struct stream *stream)
 {
         struct async_lane *lane = end_of(stream)->lane;
-        if (list_empty(&stream->waiting))
-                list_append(&lane->waiting, &stream->waiting);
+        if (!list_empty(
+                    &stream->waiting)) /* the loop knows: a writer that looks again must not keep it from sleeping */
+                return;
+        list_append(&lane->waiting, &stream->waiting);
         atomic_store_explicit(&lane->waits, true, memory_order_relaxed);
         /* A loop that sleeps did not ask for a bell where there is room; for the heap there is none. */
         if (!loop_is_current(lane->loop) || stream->needs_heap)
@@ -237,8 +239,10 @@ int shm_stream_open(struct async_lane *lane, struct client_stream *client)
         }
         client->end = end; /* before its records can be seen */
         int error = start(lane, binding, end);
-        if (error < 0)
+        if (error < 0) {
+                client->end = NULL;
                 free_end(end);
+        }
         return error;
 }
 

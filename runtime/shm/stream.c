@@ -67,6 +67,8 @@ static int send_message(struct stream *stream, const struct message_form *form, 
         }
         int error = stream->side->turn(stream) ? message_send(stream->ends, &header, form, message) : -EAGAIN;
         if (error == -ENOBUFS && heap_has_loans(&stream->link->heap)) {
+                if (!stream->needs_heap) /* which is something else to wait for */
+                        list_remove(&stream->waiting);
                 stream->needs_heap = true;
                 error = -EAGAIN;
         }
