@@ -4,6 +4,13 @@
 
 #include "harness.h"
 
+/* Sanitizers make everything slow: so many times less of what only has to be much. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { LESS = 10 };
+#else
+enum { LESS = 1 };
+#endif
+
 extern struct peer peer;
 extern baton_channel *channel;
 extern bool blocking; /* the server's handlers run on threads where they may wait */
