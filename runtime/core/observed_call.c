@@ -1,5 +1,5 @@
 #include "core/observed_call.h"
-#include "base/error.h"
+#include "base/clock.h"
 #include "core/server.h"
 
 /*
@@ -55,7 +55,8 @@ void call_observed_left(struct baton_call *call)
 
 void call_observed_answered(struct baton_call *call, const struct answer *answer)
 {
-        const struct answer none = { .code = atomic_load(&call->cancelled) ? BATON_CANCELLED : BATON_OK };
+        const struct answer none = { .code = deadline_passed(call->deadline_ns) ? BATON_DEADLINE_EXCEEDED
+                                                                                : BATON_CANCELLED };
         struct observed_call *observed = call->observed;
         struct observer *observer = observed->observed.observer;
         if (!answer)

@@ -24,6 +24,7 @@ static void look(struct spy *spy, const baton_intercept *intercept)
         const ProtobufCMessage *request = intercept->request;
         spy->client = intercept->client;
         spy->with_call = intercept->call != NULL;
+        spy->with_request = request != NULL;
         spy->deadline_ns = intercept->deadline_ns;
         spy->thread = pthread_self();
         spy->wrong |= strncmp(intercept->method, "/conformance.Probe/", 19) != 0;

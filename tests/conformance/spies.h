@@ -26,7 +26,7 @@ struct spy {
         int added;         /* what baton_intercept_add returned */
         char metadata[64]; /* the first of the key "k" */
         char request[64];  /* an Order's message, or an Echo's text */
-        bool client, with_call, wrong;
+        bool client, with_call, with_request, wrong;
         pthread_t thread;
 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { METHODS = 16, THREADS = 3, CALLS = 500 };
+enum { METHODS = 32, THREADS = 3, CALLS = 500 };
 
 static struct peer peer;
 static baton_channel *channel;
@@ -211,6 +211,52 @@ static void test_async(void **state)
         channel = NULL;
 }
 
+static void test_streams(void **state)
+{
+        (void)state;
+        const Conformance__Sum *sum;
+        const Conformance__Item *read;
+        Conformance__Item item = CONFORMANCE__ITEM__INIT;
+        baton_stream *stream = probe_collect_open(channel, NULL);
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(probe_collect_write(stream, &item), 0);
+        assert_int_equal(of_client("Collect").calls, 0); /* counted when they end */
+        expect_status(probe_collect_finish(stream, &sum), BATON_OK, "");
+        baton_stream_close(stream);
+        baton_counters client = of_client("Collect"), server = of_server_after("Collect", 1);
+        assert_int_equal(client.by_code[BATON_OK], 1);
+        assert_int_equal(client.messages_sent, 5);
+        assert_int_equal(client.messages_received, 1);
+        assert_int_equal(server.by_code[BATON_OK], 1);
+        assert_int_equal(server.messages_sent, 1);
+        assert_int_equal(server.messages_received, 5);
+        Conformance__Script script = CONFORMANCE__SCRIPT__INIT;
+        script.count = 7;
+        stream = probe_produce_open(channel, &script, NULL);
+        while (probe_produce_read(stream, &read) > 0) {
+        }
+        expect_status(probe_produce_finish(stream), BATON_OK, "");
+        baton_stream_close(stream);
+        client = of_client("Produce");
+        server = of_server_after("Produce", 1);
+        assert_int_equal(client.messages_sent, 1);
+        assert_int_equal(client.messages_received, 7);
+        assert_int_equal(server.messages_sent, 7);
+        assert_int_equal(server.messages_received, 1);
+        assert_true(client.bytes_copied > 0 && server.bytes_copied > 0);
+}
+
+static void test_oneway(void **state)
+{
+        (void)state;
+        Conformance__Empty request = CONFORMANCE__EMPTY__INIT;
+        assert_int_equal(probe_nothing_oneway(channel, &request, NULL), 0);
+        assert_int_equal(baton_channel_flush(channel, 5000), 0);
+        assert_int_equal(of_client("Nothing").by_code[BATON_OK], 1);
+        assert_int_equal(of_client("Nothing").messages_sent, 1);
+        assert_int_equal(of_server_after("Nothing", 1).by_code[BATON_OK], 1);
+}
+
 static void *call_often(void *context)
 {
         for (int i = 0; i < CALLS; i++)
@@ -279,6 +325,7 @@ int main(int argc, char **argv)
                 TEST(test_calls_and_codes), TEST(test_bytes),
                 TEST(test_latencies),       TEST(test_failures_before_the_server),
                 TEST(test_async),           TEST(test_threads),
+                TEST(test_streams),         TEST(test_oneway),
                 TEST(test_lists),           TEST(test_off),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -133,13 +133,143 @@ static void test_executor(void **state)
         assert_int_equal(probe_runs(peer.probe), 0);
 }
 
+/* ---- streams ---------------------------------------------------------------------------------------------- */
+
+static void write_some(baton_stream *stream, int n)
+{
+        Conformance__Item item = CONFORMANCE__ITEM__INIT;
+        for (int i = 0; i < n; i++)
+                assert_int_equal(probe_collect_write(stream, &item), 0);
+}
+
+static void test_streams(void **state)
+{
+        (void)state;
+        client_spies[0].adds = "k";
+        baton_stream *stream = probe_collect_open(channel, NULL);
+        write_some(stream, 3);
+        assert_string_equal(client_log, "(a(b(c"); /* until it is finished */
+        const Conformance__Sum *sum;
+        expect_status(probe_collect_finish(stream, &sum), BATON_OK, "");
+        assert_int_equal(sum->count, 3);
+        expect_status(probe_collect_finish(stream, &sum), BATON_OK, ""); /* told once */
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_false(client_spies[0].with_request || server_spies[0].with_request);
+        assert_string_equal(server_spies[0].metadata, "a");
+        baton_stream_close(stream);
+        spies_reset();
+        Conformance__Script script = CONFORMANCE__SCRIPT__INIT;
+        const Conformance__Item *item;
+        script.count = 2;
+        script.code = BATON_DATA_LOSS;
+        script.message = (char *)"gone";
+        stream = probe_produce_open(channel, &script, NULL);
+        while (probe_produce_read(stream, &item) > 0) {
+        }
+        expect_status(probe_produce_finish(stream), BATON_DATA_LOSS, "gone");
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_true(client_spies[0].with_request && server_spies[0].with_request);
+        assert_int_equal(client_spies[0].code, BATON_DATA_LOSS);
+        assert_int_equal(server_spies[0].code, BATON_DATA_LOSS);
+        baton_stream_close(stream);
+}
+
+static void test_unfinished_streams(void **state)
+{
+        (void)state;
+        baton_stream *stream = probe_collect_open(channel, NULL);
+        write_some(stream, 1);
+        spies_expect("(a(b(c", "(x(y(z");
+        baton_stream_close(stream);
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_int_equal(client_spies[0].code, BATON_CANCELLED);
+        assert_int_equal(server_spies[0].code, BATON_CANCELLED);
+        spies_reset();
+        stream = probe_collect_open(channel, NULL); /* outlives its channel */
+        write_some(stream, 1);
+        spies_expect("(a(b(c", "(x(y(z");
+        baton_channel_close(channel);
+        channel = NULL;
+        const Conformance__Sum *sum;
+        expect_status(probe_collect_finish(stream, &sum), BATON_CANCELLED, "");
+        baton_stream_close(stream);
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_int_equal(client_spies[0].code, BATON_CANCELLED);
+}
+
+static void count_ready(baton_stream *stream, void *context)
+{
+        *(int *)context += baton_stream_ended(stream);
+}
+
+static void test_refused_streams(void **state)
+{
+        (void)state;
+        const Conformance__Sum *sum;
+        client_spies[1].refuses = BATON_ABORTED;
+        client_spies[1].text = "no streams";
+        baton_stream *stream = probe_collect_open(channel, NULL);
+        Conformance__Item item = CONFORMANCE__ITEM__INIT;
+        assert_int_equal(probe_collect_write(stream, &item), -EPIPE);
+        expect_status(probe_collect_finish(stream, &sum), BATON_ABORTED, "no streams");
+        baton_stream_close(stream);
+        spies_expect("(a(bb)a)", "");
+        baton_loop *loop = baton_loop_new();
+        int n_ended = 0;
+        stream = probe_collect_open_async(channel, loop, NULL, count_ready, &n_ended);
+        assert_non_null(stream);
+        assert_int_equal(n_ended, 0);
+        baton_loop_wait(loop, 5000);
+        assert_int_equal(n_ended, 1);
+        expect_status(probe_collect_finish(stream, &sum), BATON_ABORTED, "no streams");
+        baton_stream_close(stream);
+        baton_loop_free(loop);
+        client_spies[1].refuses = BATON_OK;
+        server_spies[0].refuses = BATON_UNAUTHENTICATED;
+        stream = probe_collect_open(channel, NULL);
+        expect_status(probe_collect_finish(stream, &sum), BATON_UNAUTHENTICATED, "refused");
+        baton_stream_close(stream);
+}
+
+/* ---- one-way calls ---------------------------------------------------------------------------------------- */
+
+static void test_oneway(void **state)
+{
+        (void)state;
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        assert_int_equal(probe_act_oneway(channel, &order, NULL), 0);
+        assert_int_equal(baton_channel_flush(channel, 5000), 0);
+        spies_expect(ALL_CLIENT, ALL_SERVER);
+        assert_int_equal(client_spies[0].code, BATON_OK);
+        assert_int_equal(server_spies[0].code, BATON_OK);
+        client_spies[2].refuses = BATON_RESOURCE_EXHAUSTED;
+        client_spies[2].text = "enough";
+        assert_int_equal(probe_act_oneway(channel, &order, NULL), -EACCES);
+        expect_error("enough");
+        assert_int_equal(client_spies[0].code, BATON_RESOURCE_EXHAUSTED);
+        spies_reset();
+        server_spies[0].refuses = BATON_ABORTED; /* nobody is told */
+        assert_int_equal(probe_act_oneway(channel, &order, NULL), 0);
+        assert_int_equal(baton_channel_flush(channel, 5000), 0);
+        spies_expect(ALL_CLIENT, "(xx)");
+        server_spies[0].refuses = BATON_OK;
+        expect_alive(channel);
+        assert_int_equal(probe_runs(peer.probe), 1);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, spies_begin, spies_end)
         const struct CMUnitTest tests[] = {
-                TEST(test_async),    TEST(test_async_cancelled_by_close),
-                TEST(test_deferred), TEST(test_outlives_the_server),
+                TEST(test_async),
+                TEST(test_async_cancelled_by_close),
+                TEST(test_deferred),
+                TEST(test_outlives_the_server),
                 TEST(test_executor),
+                TEST(test_streams),
+                TEST(test_unfinished_streams),
+                TEST(test_refused_streams),
+                TEST(test_oneway),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }
