@@ -12,6 +12,8 @@ enum {
         PUMPS = 4,    /* those of blocking streams among them */
 };
 
+enum { UNTOLD = 16 };
+
 /* A lane that one thread at a time leases for a blocking call. */
 struct caller {
         _Alignas(64) atomic_bool leased;
@@ -51,6 +53,9 @@ struct baton_channel {
         bool connecting;           /* some thread does */
         uint32_t n_connected;      /* times */
         baton_channel_state state;
+        baton_channel_state untold[UNTOLD]; /* changes that the user is to be told of */
+        uint32_t n_untold;
+        bool telling;           /* some thread is */
         pthread_cond_t changed; /* connecting or state */
         struct backoff backoff;
 

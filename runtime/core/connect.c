@@ -6,6 +6,7 @@
 #include "core/retry.h"
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 /* What to do within the pause after a failed attempt. */
 enum in_pause {
@@ -22,7 +23,23 @@ static const uint64_t short_pause_ns = 10000000;
 
 /* ---- state; the lock is held ------------------------------------------------------------------------------- */
 
-/* Lets go of the lock while the user is told. */
+/* Tells the user of the changes in their order, on one thread at a time; lets go of the lock meanwhile. */
+static void tell(baton_channel *channel)
+{
+        char error[sizeof channel->backoff.text]; /* the callback may fail at something */
+        snprintf(error, sizeof error, "%s", baton_error());
+        channel->telling = true;
+        while (channel->n_untold) {
+                baton_channel_state state = channel->untold[0];
+                memmove(channel->untold, channel->untold + 1, --channel->n_untold * sizeof *channel->untold);
+                pthread_mutex_unlock(&channel->lock);
+                channel->options.state_changed(channel, state, channel->options.state_context);
+                pthread_mutex_lock(&channel->lock);
+        }
+        channel->telling = false;
+        error_set(0, "%s", error);
+}
+
 static void announce(baton_channel *channel, baton_channel_state state)
 {
         if (channel->state == state)
@@ -31,12 +48,11 @@ static void announce(baton_channel *channel, baton_channel_state state)
         pthread_cond_broadcast(&channel->changed);
         if (!channel->options.state_changed)
                 return;
-        char error[sizeof channel->backoff.text]; /* the callback may fail at something */
-        snprintf(error, sizeof error, "%s", baton_error());
-        pthread_mutex_unlock(&channel->lock);
-        channel->options.state_changed(channel, state, channel->options.state_context);
-        pthread_mutex_lock(&channel->lock);
-        error_set(0, "%s", error);
+        if (channel->n_untold == UNTOLD) /* the callback is slow: what came between is of no use any more */
+                channel->n_untold--;
+        channel->untold[channel->n_untold++] = state;
+        if (!channel->telling)
+                tell(channel);
 }
 
 static bool is_up(const baton_channel *channel)

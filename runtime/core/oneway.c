@@ -149,7 +149,7 @@ static int flush(baton_channel *channel, struct caller *caller, uint64_t deadlin
                 return error;
         atomic_store_explicit(&caller->unflushed, false, memory_order_relaxed);
         if (atomic_exchange_explicit(&caller->lost, false, memory_order_relaxed))
-                error = error_set(-EPIPE, "the server at %s went, and with it the one-way calls it had not taken",
+                error = error_set(-EPIPE, "the server at %s is gone, and with it the one-way calls it had not taken",
                                   channel->address);
         return error;
 }

@@ -68,8 +68,8 @@ typedef struct baton_channel_options {
         const struct baton_interceptor *interceptors; /* at most 16; copied; see baton/interceptor.h */
         size_t n_interceptors;
         bool counters; /* counts calls; see baton/counters.h */
-        /* Called after each change of the channel's state, from the thread that caused it; must not block, and not close the
-         * channel. */
+        /* Called after each change of the channel's state, in their order and by one thread at a time: one that caused a change, the
+         * library's own included. Must not block, and not close the channel. */
         void (*state_changed)(baton_channel *channel, baton_channel_state state, void *context);
         void *state_context;
 } baton_channel_options;
