@@ -79,7 +79,7 @@ static const char *below(const char *symbol, const char *name)
                 return NULL;
         if (!symbol[length])
                 return symbol + length;
-        return symbol[length] == '.' ? symbol + length + 1 : NULL;
+        return symbol[length] == '.' && symbol[length + 1] ? symbol + length + 1 : NULL;
 }
 
 static bool has_field(field_proto **fields, size_t n, const char *name)

@@ -30,6 +30,8 @@ struct answer {
         char text[320];
 };
 
+static const char unknown_question[] = "the request has no question that is known here";
+
 /* ---- answers ---------------------------------------------------------------------------------------------- */
 
 /* name: what was asked for; "": nothing. */
@@ -93,6 +95,10 @@ static bool is_another(int32_t number, void *wanted)
 
 static int tell_file_extending(struct answer *answer, const Grpc__Reflection__V1__ExtensionRequest *wanted)
 {
+        if (!wanted) { /* a client can send the oneof's number alone */
+                refuse(answer, BATON_UNIMPLEMENTED, "", unknown_question);
+                return 0;
+        }
         int32_t number = wanted->extension_number;
         const baton_file *file =
                 baton_standard_extensions(&answer->files, wanted->containing_type, is_another, &number);
@@ -176,7 +182,7 @@ static int answer_question(struct answer *answer, const struct asker *asker)
         case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES:
                 return tell_services(answer, asker->server);
         default: /* none, or one of a later version */
-                refuse(answer, BATON_UNIMPLEMENTED, "", "the request has no question that is known here");
+                refuse(answer, BATON_UNIMPLEMENTED, "", unknown_question);
                 return 0;
         }
 }
