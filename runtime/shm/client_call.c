@@ -82,7 +82,7 @@ static bool room_ready(struct lane *lane)
         return ring_has_room(&lane->ends.out, ring_largest(&lane->ends.out)) != -EAGAIN;
 }
 
-/* 0, or the end of waiting, as `over` has it. */
+/* 0: polling was enough; 1: it slept; or the end of waiting, as `over` has it. */
 static int wait_for_reply(struct lane *lane, const struct until *until)
 {
         struct spin_wait wait = { 0 };
@@ -96,7 +96,7 @@ static int wait_for_reply(struct lane *lane, const struct until *until)
                 sleep_until(lane, reply_ready, until);
         }
         spin_slept(&lane->spin, clock_now_ns() - start);
-        return 0;
+        return 1;
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------------- */
@@ -223,6 +223,8 @@ static void await_reply(struct lane *lane, struct client_call *call, const struc
                         give_up(lane, call, n);
                         return;
                 }
+                call->traffic.slept += n > 0;
+                call->traffic.spun += n == 0;
                 n = ring_peek(&lane->ends.in, &record);
                 if (n == 0)
                         continue;

@@ -154,6 +154,29 @@ static void test_latencies(void **state)
         assert_true(baton_latency_quantile(&client, 0.5) < UINT64_MAX);
 }
 
+static void test_waits(void **state)
+{
+        (void)state;
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        if (!transport->by_reference)
+                return; /* sockets: all waits sleep */
+        order.sleep_ms = 20;
+        expect_status(act(channel, &order, NULL, NULL), BATON_OK, "");
+        assert_int_equal(of_client("Act").wakes + of_client("Act").spins, 1);
+        for (int i = 0; i < 200; i++)
+                expect_alive(channel);
+        assert_int_equal(of_client("Echo").wakes + of_client("Echo").spins, 200);
+        baton_channel *sleepy = peer_open(&peer, &(baton_channel_options){ .counters = true, .no_spin = true });
+        baton_counters one;
+        order.sleep_ms = 5;
+        for (int i = 0; i < 20; i++)
+                expect_status(act(sleepy, &order, NULL, NULL), BATON_OK, "");
+        assert_int_equal(baton_channel_counters(sleepy, &one, 1), 1);
+        assert_int_equal(one.wakes + one.spins, 20);
+        assert_in_range(one.wakes, 10, 20);
+        baton_channel_close(sleepy);
+}
+
 static void test_failures_before_the_server(void **state)
 {
         (void)state;
@@ -322,11 +345,17 @@ int main(int argc, char **argv)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
         const struct CMUnitTest tests[] = {
-                TEST(test_calls_and_codes), TEST(test_bytes),
-                TEST(test_latencies),       TEST(test_failures_before_the_server),
-                TEST(test_async),           TEST(test_threads),
-                TEST(test_streams),         TEST(test_oneway),
-                TEST(test_lists),           TEST(test_off),
+                TEST(test_calls_and_codes),
+                TEST(test_bytes),
+                TEST(test_waits),
+                TEST(test_latencies),
+                TEST(test_failures_before_the_server),
+                TEST(test_async),
+                TEST(test_threads),
+                TEST(test_streams),
+                TEST(test_oneway),
+                TEST(test_lists),
+                TEST(test_off),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }
