@@ -23,8 +23,8 @@ struct call_extra {
         _Atomic uint32_t events;   /* counts what a waiting thread waits for; a futex */
         atomic_uint waiting;       /* threads that do */
         struct spin spin;          /* the waiting reader's or writer's, as they are mostly one */
-        struct reply_home *home;   /* the reader's, as is the next */
-        struct reply_box *current; /* the message it received last */
+        struct reply_box *current; /* the reader's: the message it received last */
+        struct reply_box *spare;   /* and a fresh one for the next; NULL: none */
 };
 
 /* The sink's init, unref, ready and cancel. */

@@ -45,8 +45,8 @@ void call_extra_free(struct call_extra *extra)
         metadata_list_deinit(&extra->trailers);
         if (extra->current)
                 reply_drop(extra->current);
-        if (extra->home)
-                reply_home_leave(extra->home);
+        if (extra->spare)
+                reply_drop(extra->spare);
         pthread_mutex_destroy(&extra->lock);
         free(extra);
 }

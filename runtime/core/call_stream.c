@@ -34,11 +34,9 @@ static void replace_current(struct baton_call *call, struct call_extra *extra, s
 {
         struct reply_box *last = extra->current;
         extra->current = next;
-        if (!last)
-                return;
-        if (atomic_load_explicit(&last->holds, memory_order_acquire) > 1)
+        if (last && atomic_load_explicit(&last->holds, memory_order_acquire) > 1)
                 call->ops->keep(call, &last->reply, reply_bytes(last));
-        reply_drop(last);
+        extra->spare = last ? reply_renew(last) : NULL;
 }
 
 /* As ops->recv; waits where it may. */
@@ -100,9 +98,9 @@ int baton_call_recv(baton_call *call, const ProtobufCMessage **message)
         if (is_answered(call))
                 return answered(call);
         struct call_extra *extra = call_extra(call);
-        if (extra && !extra->home)
-                extra->home = reply_home_new();
-        struct reply_box *box = extra && extra->home ? reply_take(extra->home, call->max_message_bytes) : NULL;
+        struct reply_box *box = extra ? extra->spare : NULL;
+        if (extra && !box)
+                box = reply_take(NULL, call->max_message_bytes);
         if (!box)
                 return error_set(-ENOMEM, "%s: no memory to receive a message", call->method->path);
         int n = receive(call, extra, box, message);
@@ -111,7 +109,7 @@ int baton_call_recv(baton_call *call, const ProtobufCMessage **message)
         if (n > 0)
                 replace_current(call, extra, box);
         else
-                reply_drop(box);
+                extra->spare = reply_renew(box);
         return received(call, n);
 }
 

@@ -95,12 +95,23 @@ size_t reply_bytes(const struct reply_box *box)
 static void come_home(struct reply_box *box)
 {
         struct reply_home *home = box->home;
-        arena_reset(&box->reply.arena);
         box->next = atomic_load_explicit(&home->returned, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&home->returned, &box->next, box, memory_order_release,
                                                       memory_order_relaxed)) {
         }
         reply_home_leave(home);
+}
+
+/* Nobody holds it any more: what it borrowed goes back. */
+static void clear(struct reply_box *box)
+{
+        struct reply *reply = &box->reply;
+        if (reply->give_back)
+                reply->give_back(reply->lender, reply->loan);
+        reply->give_back = NULL;
+        reply->text = NULL;
+        reply->headers.n = reply->trailers.n = 0;
+        arena_reset(&reply->arena);
 }
 
 void reply_drop(struct reply_box *box)
@@ -116,18 +127,23 @@ void reply_drop(struct reply_box *box)
         if (holds != 1 && atomic_fetch_sub_explicit(&box->holds, 1, memory_order_acq_rel) != 1)
                 return;
         atomic_store_explicit(&box->holds, 0, memory_order_relaxed);
-        struct reply *reply = &box->reply;
-        if (reply->give_back)
-                reply->give_back(reply->lender, reply->loan);
-        reply->give_back = NULL;
-        reply->text = NULL;
-        reply->headers.n = reply->trailers.n = 0;
+        clear(box);
         if (box->home) {
                 come_home(box);
                 return;
         }
         box->next = NULL;
         free_boxes(box);
+}
+
+struct reply_box *reply_renew(struct reply_box *box)
+{
+        if (atomic_load_explicit(&box->holds, memory_order_acquire) != 1) {
+                reply_drop(box);
+                return NULL;
+        }
+        clear(box);
+        return box;
 }
 
 void reply_keep_text(struct reply_box *box)

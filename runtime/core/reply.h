@@ -45,6 +45,9 @@ size_t reply_bytes(const struct reply_box *box);
 /* Gives one hold back. */
 void reply_drop(struct reply_box *box);
 
+/* The same, where the holder wants another reply next: the box itself, fresh and with one hold, if nobody else holds it; else NULL. */
+struct reply_box *reply_renew(struct reply_box *box);
+
 /* Where the outcome's text is still in baton_error(), copies it into the reply. */
 void reply_keep_text(struct reply_box *box);
 

@@ -1,6 +1,8 @@
 /* A client's streams. Those of a loop are asynchronous; blocking ones run on the loop of a pump, which whoever waits turns. */
 #include "core/stream.h"
 #include "base/error.h"
+#include "base/fork.h"
+#include "base/futex.h"
 #include "codec/type.h"
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +14,8 @@ void stream_free(baton_stream *stream)
                 reply_drop(stream->outcome);
         if (stream->current)
                 reply_drop(stream->current);
-        if (stream->home)
-                reply_home_leave(stream->home);
+        if (stream->spare)
+                reply_drop(stream->spare);
         if (stream->pump)
                 pump_unref(stream->pump);
         if (stream->observed)
@@ -23,12 +25,23 @@ void stream_free(baton_stream *stream)
 
 /* ---- on the loop's thread --------------------------------------------------------------------------------- */
 
+static void await_opened(baton_stream *stream)
+{
+        uint32_t seen = STREAM_OPENING;
+        atomic_compare_exchange_strong_explicit(&stream->opened, &seen, STREAM_AWAITED, memory_order_acq_rel,
+                                                memory_order_acquire);
+        while (atomic_load_explicit(&stream->opened, memory_order_acquire) != STREAM_OPENED)
+                futex_wait(&stream->opened, STREAM_AWAITED, NULL);
+}
+
 void stream_tell(baton_stream *stream)
 {
-        if (stream->pump)
+        if (stream->pump) {
                 pump_moved(stream->pump);
-        else if (stream->ready)
+        } else {
+                await_opened(stream);
                 stream->ready(stream, stream->context);
+        }
 }
 
 /* Ends the call here. */
@@ -66,7 +79,22 @@ void stream_post_stop(baton_stream *stream)
                 loop_post(stream->loop, &stream->stop);
 }
 
+/* Whether this process got it by fork(): nothing can be done with it then. */
+static bool inherited(const baton_stream *stream)
+{
+        if (stream->fork_generation == fork_generation())
+                return false;
+        error_set(-ECHILD, "%s: the stream was opened before fork(); open a new one in the child", stream_path(stream));
+        return true;
+}
+
 /* ---- writing ---------------------------------------------------------------------------------------------- */
+
+/* What one of the user's threads has said to others; it orders nothing. */
+static bool is(const atomic_bool *flag)
+{
+        return atomic_load_explicit(flag, memory_order_relaxed);
+}
 
 struct writing {
         baton_stream *stream;
@@ -116,7 +144,9 @@ int baton_stream_write(baton_stream *stream, const ProtobufCMessage *message)
         const char *wrong = wrong_write(stream, message);
         if (wrong)
                 return error_set(-EINVAL, "%s: %s", stream_path(stream), wrong);
-        if (stream->half_closed || stream->finished)
+        if (inherited(stream))
+                return -ECHILD;
+        if (is(&stream->half_closed) || is(&stream->finished))
                 return written(stream, -ESHUTDOWN);
         struct writing writing = { stream, message };
         int error = write_once(&writing);
@@ -129,9 +159,8 @@ int baton_stream_write(baton_stream *stream, const ProtobufCMessage *message)
 
 static int half_close(baton_stream *stream)
 {
-        if (stream->half_closed || stream->finished)
+        if (is(&stream->finished) || atomic_exchange_explicit(&stream->half_closed, true, memory_order_relaxed))
                 return -ESHUTDOWN;
-        stream->half_closed = true;
         return stream->inner.end ? stream->transport->stream_writes_done(&stream->inner) : -EPIPE;
 }
 
@@ -141,6 +170,8 @@ int baton_stream_writes_done(baton_stream *stream)
                 return error_set(-EINVAL, "baton_stream_writes_done: the stream is NULL");
         if (!(stream->inner.call.method->flags & BATON_CLIENT_STREAMING))
                 return error_set(-EINVAL, "%s: the method takes a single request, which was sent", stream_path(stream));
+        if (inherited(stream))
+                return -ECHILD;
         int error = half_close(stream);
         return error < 0 ? written(stream, error) : 0;
 }
@@ -165,18 +196,17 @@ static int read_once(void *context)
         if (!stream->inner.end)
                 return 0;
         const ProtobufCMessage *message;
-        struct reply_box *box = reply_take(stream->home, stream->inner.call.max_reply_bytes);
+        struct reply_box *box = stream->spare ? stream->spare : reply_take(NULL, stream->inner.call.max_reply_bytes);
         if (!box)
                 return error_set(-ENOMEM, "%s: no memory to receive a message", stream_path(stream));
         int n = stream->transport->stream_read(&stream->inner, &box->reply, &message);
         if (n > 0) {
                 box->message = message;
-                if (stream->current)
-                        reply_drop(stream->current);
+                stream->spare = stream->current ? reply_renew(stream->current) : NULL;
                 stream->current = box;
                 return 1;
         }
-        reply_drop(box);
+        stream->spare = reply_renew(box);
         return n == 0 || n == -EAGAIN ? n : undecodable(stream, n);
 }
 
@@ -196,7 +226,9 @@ int baton_stream_read(baton_stream *stream, const ProtobufCMessage **message)
         if (!(stream->inner.call.method->flags & BATON_SERVER_STREAMING))
                 return error_set(-EINVAL, "%s: the method has a single reply, which baton_stream_finish returns",
                                  stream_path(stream));
-        if (stream->finished)
+        if (inherited(stream))
+                return -ECHILD;
+        if (is(&stream->finished))
                 return 0;
         int n = read_or_wait(stream);
         if (n > 0)
@@ -216,7 +248,7 @@ static int headers_once(void *context)
 
 const baton_metadata *baton_stream_headers(baton_stream *stream)
 {
-        if (!stream)
+        if (!stream || inherited(stream))
                 return NULL;
         int n = stream->pump ? pump_wait(stream->pump, headers_once, stream) : headers_once(stream);
         const baton_metadata *headers = &stream->outcome->reply.headers;
@@ -234,15 +266,16 @@ static int ended_once(void *context)
         return stream_has_ended(stream) ? 0 : -EAGAIN;
 }
 
-/* Waits for the end, dropping what comes; an asynchronous one is made to end. */
+/* Waits for the end, dropping what comes; an asynchronous one is made to end, without a half-close, for it is not complete. */
 static void await_end(baton_stream *stream)
 {
-        if (stream->inner.call.method->flags & BATON_CLIENT_STREAMING && !stream->half_closed)
-                half_close(stream);
-        if (stream->pump)
-                pump_wait(stream->pump, ended_once, stream);
-        else
+        if (!stream->pump) {
                 stop(stream, BATON_CANCELLED, "the stream was finished before the server ended it");
+                return;
+        }
+        if (stream->inner.call.method->flags & BATON_CLIENT_STREAMING)
+                half_close(stream);
+        pump_wait(stream->pump, ended_once, stream);
 }
 
 /* Once it has ended. */
@@ -261,9 +294,11 @@ baton_status baton_stream_finish(baton_stream *stream, const ProtobufCMessage **
         if (!stream)
                 return (baton_status){ .code = BATON_INVALID_ARGUMENT,
                                        .message = "baton_stream_finish: the stream is NULL; did opening it fail?" };
+        if (inherited(stream))
+                return (baton_status){ .code = BATON_FAILED_PRECONDITION, .message = baton_error() };
         if (!stream->known_status) {
                 await_end(stream);
-                stream->finished = true;
+                atomic_store_explicit(&stream->finished, true, memory_order_relaxed);
                 take_outcome(stream);
         }
         if (reply)
@@ -278,7 +313,7 @@ bool baton_stream_ended(const baton_stream *stream)
 
 void baton_stream_cancel(baton_stream *stream)
 {
-        if (!stream || stream_has_ended(stream))
+        if (!stream || stream_has_ended(stream) || inherited(stream))
                 return;
         if (stream->pump && pump_try_enter(stream->pump)) { /* nobody turns the loop just now */
                 stream_on_stop(&stream->stop);
@@ -290,7 +325,7 @@ void baton_stream_cancel(baton_stream *stream)
 
 void baton_stream_close(baton_stream *stream)
 {
-        if (!stream)
+        if (!stream || inherited(stream))
                 return;
         if (stream->cancel)
                 cancel_watch_remove(stream->cancel, &stream->watch);

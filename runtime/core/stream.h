@@ -15,20 +15,26 @@ struct baton_stream {
         baton_stream_ready ready;
         void *context;
         struct reply_box *outcome;
-        struct reply_home *home;   /* the reader's, as is the next */
-        struct reply_box *current; /* the message read last */
+        struct reply_box *current; /* the reader's: the message read last */
+        struct reply_box *spare;   /* and a fresh one for the next; NULL: none */
         struct observed *observed; /* NULL: not */
         baton_cancel *cancel;      /* NULL: none to be told by */
         struct cancel_watch watch;
         struct loop_task stop;  /* cancels it, on the loop's thread */
         struct loop_task begin; /* tells that it ended before it began */
+        /* An asynchronous one can be told of, and so be closed, before the thread that opens it is done with it: the loop's thread
+         * waits for that. A futex. */
+        _Atomic uint32_t opened; /* enum stream_opened */
+        uint64_t fork_generation;
         atomic_flag stop_posted;
-        bool finished; /* by the user */
-        bool half_closed;
+        atomic_bool finished; /* by the user; the writer may be another thread, as for the next */
+        atomic_bool half_closed;
         baton_status status; /* once known_status */
         const ProtobufCMessage *reply;
         bool known_status;
 };
+
+enum stream_opened { STREAM_OPENING, STREAM_AWAITED, STREAM_OPENED };
 
 static inline bool stream_has_ended(const baton_stream *stream)
 {

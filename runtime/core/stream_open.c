@@ -1,5 +1,7 @@
 /* Opening streams. */
 #include "base/error.h"
+#include "base/fork.h"
+#include "base/futex.h"
 #include "codec/type.h"
 #include "core/pumps.h"
 #include "core/stream.h"
@@ -24,17 +26,17 @@ static baton_stream *new_stream(baton_channel *channel, baton_loop *loop)
         if (!stream)
                 return NULL;
         stream->transport = channel->transport;
-        stream->home = reply_home_new();
         stream->outcome = reply_take(NULL, channel->options.max_message_bytes);
         stream->pump = loop ? NULL : pumps_lease(channel);
         stream->loop = loop ? loop : stream->pump ? stream->pump->loop : NULL;
-        if (!stream->home || !stream->outcome || !stream->loop) {
+        if (!stream->outcome || !stream->loop) {
                 stream_free(stream);
                 return NULL;
         }
         stream->inner.ready = on_ready;
         stream->stop.run = stream_on_stop;
         stream->begin.run = on_begin;
+        stream->fork_generation = fork_generation();
         atomic_flag_clear(&stream->stop_posted);
         return stream;
 }
@@ -94,9 +96,33 @@ static int open_or_wait(struct opening *opening)
         }
 }
 
+/* Also where nobody turns a blocking stream's loop just now. */
 static void on_cancel(struct cancel_watch *watch)
 {
-        stream_post_stop(container_of(watch, baton_stream, watch));
+        baton_stream_cancel(container_of(watch, baton_stream, watch));
+}
+
+static void begin_watch(baton_stream *stream, baton_cancel *cancel)
+{
+        stream->watch.fire = on_cancel;
+        stream->cancel = cancel;
+        if (cancel_watch_add(cancel, &stream->watch) >= 0)
+                return;
+        stream->cancel = NULL;
+        baton_stream_cancel(stream);
+}
+
+/* From here on the loop's thread may tell the user of it, who may close it. ended: before it began. */
+static void opened(baton_stream *stream, bool ended)
+{
+        if (stream->pump)
+                return;
+        if (ended) {
+                atomic_store_explicit(&stream->opened, STREAM_OPENED, memory_order_relaxed);
+                loop_post(stream->loop, &stream->begin);
+        } else if (atomic_exchange_explicit(&stream->opened, STREAM_OPENED, memory_order_acq_rel) == STREAM_AWAITED) {
+                futex_wake_all(&stream->opened);
+        }
 }
 
 static int begin(baton_stream *stream, baton_channel *channel, const struct call_terms *terms)
@@ -105,15 +131,9 @@ static int begin(baton_stream *stream, baton_channel *channel, const struct call
         int error = open_or_wait(&opening);
         if (error < 0)
                 return error;
-        if (error > 0 && !stream->pump)
-                loop_post(stream->loop, &stream->begin);
-        if (!terms->cancel)
-                return 0;
-        stream->watch.fire = on_cancel;
-        if (cancel_watch_add(terms->cancel, &stream->watch) >= 0)
-                stream->cancel = terms->cancel;
-        else
-                baton_stream_cancel(stream);
+        if (!error && terms->cancel)
+                begin_watch(stream, terms->cancel);
+        opened(stream, error > 0);
         return 0;
 }
 
@@ -125,15 +145,17 @@ static int begin_observed(baton_stream *stream, baton_channel *channel, struct c
         struct observed *observed = observed_new(channel->observer, terms, call, &refused);
         if (!observed)
                 return -ENOMEM;
-        if (refused)
-                end_early(stream, refused);
-        int error = refused ? 0 : begin(stream, channel, terms);
-        if (error < 0)
-                return observed_abandon(observed, error);
-        if (refused && !stream->pump)
-                loop_post(stream->loop, &stream->begin);
         stream->observed = observed;
-        return 0;
+        if (refused) {
+                end_early(stream, refused);
+                opened(stream, true);
+                return 0;
+        }
+        int error = begin(stream, channel, terms);
+        if (error >= 0)
+                return 0;
+        stream->observed = NULL;
+        return observed_abandon(observed, error);
 }
 
 static const char *wrong_open(const baton_channel *channel, const baton_loop *loop, const baton_method *method,
