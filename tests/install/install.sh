@@ -52,6 +52,20 @@ generate() {
         idlc -I "$here/project" --out . greeter.proto
 }
 
+# serves PROGRAM: the standard services work in it.
+serves() {
+        [[ $("$1") == SERVING ]] || fail "$1 does not say that it is SERVING"
+}
+
+# standard KIND OPTION...: the same by pkg-config.
+standard() {
+        local kind=$1
+        shift
+        idlc -I "$here/project" -I "$(pkg-config --variable=idldir baton-standard)" --out standard outcome.proto
+        "$CC" -Istandard "$here/project/standard.c" standard/*.c -o "standard-$kind" "$@"
+        serves "./standard-$kind"
+}
+
 case $test in
 prefix)
         rm -rf "$prefix"
@@ -72,6 +86,9 @@ archive) # a program's own names, even those we use inside, do not meet ours
         nm -g --defined-only "$prefix/$LIBDIR/libbaton.a" | awk 'NF == 3 { print $3 }' >names
         grep -q '^baton_channel_open$' names || fail "baton_channel_open is missing"
         ! grep -v '^baton_' names || fail "the above would clash with a user's names"
+        nm -g --defined-only "$prefix/$LIBDIR/libbaton_standard.a" | awk 'NF == 3 { print $3 }' >names
+        grep -q '^baton_health_register$' names || fail "baton_health_register is missing"
+        ! grep -vE '^(baton_|grpc_|google__rpc__|idl_g)' names || fail "the above would clash with a user's names"
         ;;
 
 headers) # each alone, as C11 and as C++17, by strict compilers
@@ -96,6 +113,8 @@ cmake)
         cmake --build build
         converse build
         converse build/static
+        serves build/standard
+        serves build/static/standard
         ;;
 
 pkgconfig-shared)
@@ -107,6 +126,8 @@ pkgconfig-shared)
         done
         [[ $(ldd server) == *"$prefix/$LIBDIR/libbaton.so.0 "* ]] || fail "the server does not use the installed library"
         converse .
+        # shellcheck disable=SC2046
+        standard shared $(pkg-config --cflags --libs baton-standard) "-Wl,-rpath,$prefix/$LIBDIR"
         ;;
 
 pkgconfig-static)
@@ -117,6 +138,8 @@ pkgconfig-static)
                         $(pkg-config --static --cflags --libs baton)
         done
         converse .
+        # shellcheck disable=SC2046
+        standard static -static $(pkg-config --static --cflags --libs baton-standard)
         ;;
 
 man)
