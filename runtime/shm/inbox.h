@@ -31,9 +31,15 @@ struct inbox {
 /* One message; valid until inbox_drop. */
 struct inbox_message {
         struct message_body body;
-        uint32_t lines; /* that it took in the ring */
+        uint32_t lines; /* that it takes of the window */
         bool graph;
 };
+
+/* What a message of so many lines in the ring takes of its stream's window. */
+static inline uint32_t inbox_lines(uint64_t lines, uint8_t flags)
+{
+        return (uint32_t)(flags & SHM_LOAN && lines < SHM_LOAN_LINES ? SHM_LOAN_LINES : lines);
+}
 
 void inbox_init(struct inbox *inbox, struct inbox_budget *budget);
 

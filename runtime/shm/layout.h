@@ -45,9 +45,10 @@ struct shm_record {
  * ends what its slot held before. Both sides may send records for calls that the other has just ended: they are dropped.
  *
  * Streams. Each side lets the other send so many lines of messages ahead (stream_window, in HELLO and WELCOME), counted with their
- * headers, and gives the credit back as its reader gets on. A message may be sent while there is any credit left.
+ * headers, and gives the credit back as its reader gets on. A message with a loan counts as SHM_LOAN_LINES at least: a connection has
+ * few, and a stream that is not read must not hold them all. A message may be sent while there is any credit left.
  */
-enum { SHM_SLOT_BITS = 16 };
+enum { SHM_SLOT_BITS = 16, SHM_LOAN_LINES = 16 };
 
 enum shm_kind {
         SHM_PAD = 1, /* fills the ring up to its end */

@@ -78,7 +78,7 @@ static int send_message(struct stream *stream, const struct message_form *form, 
         }
         if (error < 0)
                 return error;
-        stream->credit -= (int64_t)ring_lines(header.size);
+        stream->credit -= inbox_lines(ring_lines(header.size), header.flags);
         stream->side->notify(stream);
         return 0;
 }
@@ -153,7 +153,7 @@ int stream_deliver(struct stream *stream, const struct ring_record *record)
         message_return(stream->link, &body);
         if (error < 0)
                 return error;
-        stream->allowance -= (int64_t)(record->next - record->line);
+        stream->allowance -= inbox_lines(record->next - record->line, record->flags);
         return tell(&stream->hungry);
 }
 
