@@ -33,8 +33,10 @@ struct call_extra *call_extra(struct baton_call *call)
         struct call_extra *other = NULL;
         /* release pairs with the acquire in call_extra_if */
         if (atomic_compare_exchange_strong_explicit(&call->extra, &other, extra, memory_order_acq_rel,
-                                                    memory_order_acquire))
+                                                    memory_order_acquire)) {
+                atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in call_cancel */
                 return extra;
+        }
         call_extra_free(extra); /* another thread was faster */
         return other;
 }
@@ -184,6 +186,8 @@ static void tell_cancelled(struct baton_call *call, struct call_extra *extra)
 void call_cancel(struct baton_call *call)
 {
         atomic_store_explicit(&call->cancelled, true, memory_order_seq_cst);
+        /* Dekker: this sees the extra of a thread that is about to wait, or that thread sees `cancelled`. */
+        atomic_thread_fence(memory_order_seq_cst);
         struct call_extra *extra = call_extra_if(call);
         if (!extra)
                 return;
