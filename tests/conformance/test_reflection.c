@@ -284,9 +284,9 @@ static void test_odd_questions(void **state)
         for (size_t i = 0; i < size; i++)
                 memcpy(text + 2 * i, "\xc3\xa9", 3); /* e with an accent */
         expect_refusal(ask(stream, SYMBOL, text, 0), BATON_NOT_FOUND, "not declared");
-        expect_refusal(ask(stream, FILE_NAMED, text + 1 + 1, 0), BATON_NOT_FOUND, "no service");
-        text[2 * size - 1] = '\0'; /* within a character */
-        text[1] = 'x';
+        text[1] = 'x'; /* shortened, this one would end within a character */
+        expect_refusal(ask(stream, FILE_NAMED, text + 1, 0), BATON_NOT_FOUND, "no service");
+        text[2 * size - 1] = '\0'; /* as this one does */
         assert_true(put(stream, SYMBOL, text + 1, 0) < 0);
         assert_int_equal(ask(stream, SERVICES, "what?", 0)->list_services_response->n_service, 6);
         free(text);
