@@ -46,8 +46,10 @@ void call_unref(struct baton_call *call)
         if (atomic_load_explicit(&call->memory, memory_order_acquire) == 1 ||
             atomic_fetch_sub_explicit(&call->memory, 1, memory_order_acq_rel) == 1) {
                 struct call_extra *extra = atomic_load_explicit(&call->extra, memory_order_relaxed);
-                if (extra)
+                if (extra) {
+                        call_keep_current(call, extra);
                         call_extra_free(extra);
+                }
                 call->ops->free(call);
         }
 }

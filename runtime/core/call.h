@@ -64,6 +64,11 @@ static inline uint32_t call_events(const struct call_extra *extra)
 /* Waits until there were more than `seen`, or until the deadline. */
 void call_await(struct call_extra *extra, uint32_t seen, uint64_t deadline_ns);
 
+/* ---- call_stream.c ---------------------------------------------------------------------------------------- */
+
+/* The message that was received last, where somebody has retained it, counts against the connection. */
+void call_keep_current(struct baton_call *call, struct call_extra *extra);
+
 /* ---- call.c ----------------------------------------------------------------------------------------------- */
 
 /* Fails the call for a reason that is in baton_error(). */

@@ -29,13 +29,19 @@ static bool is_cancelled(const struct baton_call *call)
 
 /* ---- receiving -------------------------------------------------------------------------------------------- */
 
-/* The message before this one goes, unless somebody has retained it: then it counts. */
+void call_keep_current(struct baton_call *call, struct call_extra *extra)
+{
+        struct reply_box *last = extra->current;
+        if (last && atomic_load_explicit(&last->holds, memory_order_acquire) > 1)
+                call->ops->keep(call, &last->reply, reply_bytes(last));
+}
+
+/* The message before this one goes, unless somebody has retained it. */
 static void replace_current(struct baton_call *call, struct call_extra *extra, struct reply_box *next)
 {
         struct reply_box *last = extra->current;
+        call_keep_current(call, extra);
         extra->current = next;
-        if (last && atomic_load_explicit(&last->holds, memory_order_acquire) > 1)
-                call->ops->keep(call, &last->reply, reply_bytes(last));
         extra->spare = last ? reply_renew(last) : NULL;
 }
 
