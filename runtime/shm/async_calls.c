@@ -56,6 +56,9 @@ int async_fail_all(struct async_lane *lane)
 {
         int n = 0;
         uint32_t at = 0;
+        pthread_mutex_lock(&lane->lock);
+        lane->left = true; /* what another thread is about to start is made elsewhere, and not overlooked below */
+        pthread_mutex_unlock(&lane->lock);
         for (struct slot *slot; !lane->closed && (slot = async_next_slot(lane, &at)); n++) {
                 bool taken = atomic_load_explicit(&lane->ends.peer->consumed, memory_order_acquire) >= slot->end;
                 struct client_call *call = slot->call;
@@ -99,7 +102,7 @@ int async_lane_start(struct async_lane *lane, const struct binding *binding, str
 {
         int error;
         if (lane->left)
-                return error_set(-ESHUTDOWN, "the server at %s drains", lane->connection->path.sun_path);
+                return error_set(-ESHUTDOWN, "the server at %s drains, or is gone", lane->connection->path.sun_path);
         struct slot *slot = slot_find(lane, &error);
         if (!slot)
                 return error;
@@ -140,18 +143,13 @@ int shm_async_start(struct async_lane *lane, struct client_call *call)
         return error == -EBUSY ? -EAGAIN : error;
 }
 
-/* The loop's thread: calls are few that are cancelled, so the table is searched. */
 bool shm_async_cancel(struct async_lane *lane, struct client_call *call)
 {
-        struct shm_record cancel = { .kind = SHM_CANCEL };
-        bool found = false;
+        struct shm_record cancel = { .kind = SHM_CANCEL, .call = call->number };
         pthread_mutex_lock(&lane->lock);
-        for (uint32_t i = 0; i < lane->n_slots && !found; i++) {
-                struct slot *slot = &lane->slots[i / SLOTS_AT_ONCE][i % SLOTS_AT_ONCE];
-                if (slot->call != call)
-                        continue;
-                found = true;
-                cancel.call = slot->number;
+        struct slot *slot = slot_of(lane, call->number);
+        bool found = slot && slot->call == call;
+        if (found) {
                 slot_release(lane, slot);
                 if (message_send_bytes(&lane->ends, &cancel, "") >= 0)
                         connection_notify(lane->connection, &lane->ends);

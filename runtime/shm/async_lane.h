@@ -46,7 +46,7 @@ struct async_lane {
         struct list waiting; /* streams that wait for room */
         atomic_bool waits;   /* there are some; set under the lock */
         bool attend_posted;
-        bool left; /* nothing starts on it any more: it is lost, as the server drains */
+        bool left; /* nothing starts on it any more: it is lost, as the server drains, or is gone */
 };
 
 struct stream_end {

@@ -47,6 +47,7 @@ void slot_fill(struct async_lane *lane, struct slot *slot, struct client_call *c
         lane->free_slot = slot->next_free;
         lane->n_used++;
         slot->call = call;
+        call->number = slot->number;
         slot->stream = stream;
         slot->end = lane->ends.out.tail;
         if (call->deadline_ns)

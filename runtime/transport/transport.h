@@ -96,6 +96,7 @@ struct client_call {
         _Atomic uint32_t
                 *cancelled; /* blocking calls: becomes 1, and is woken as a private futex; NULL: cannot be cancelled */
         void (*done)(struct client_call *call); /* asynchronous calls: on the loop's thread */
+        uint64_t number;                        /* likewise: the transport's own, while the call is in flight */
 
         const ProtobufCMessage *message; /* the reply's message; NULL on failure */
         baton_code code;                 /* on failure the text is reply->text */
