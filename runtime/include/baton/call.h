@@ -122,8 +122,9 @@ uint64_t baton_call_deadline_ns(const baton_call *call);
 bool baton_call_cancelled(const baton_call *call);
 
 /* Has `cancelled` called once when that happens: on the thread of the connection's worker, so not while a handler runs there; or
- * inside this function where it has happened. Not called once the call was answered. NULL takes it back. One per call. It may
- * answer or release the call, and must not block. Returns 0; -EINVAL for a NULL call. */
+ * inside this function where it has happened. Not called once the call was answered. NULL takes it back, though it may be
+ * running on the worker just then. One per call. It may answer or release the call, and must not block. Returns 0; -EINVAL for a
+ * NULL call. */
 int baton_call_on_cancel(baton_call *call, void (*cancelled)(baton_call *call, void *context), void *context);
 
 /* What the client sent; never NULL. Lives as long as the call. */

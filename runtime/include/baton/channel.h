@@ -59,7 +59,7 @@ typedef struct baton_channel_options {
         /* After a failed attempt to connect the next is made no sooner. Calls wait out a pause of up to 10 ms; within a longer
          * one they fail at once (see baton_call_options.wait_for_ready). 0: 1 */
         uint32_t backoff_initial_ms;
-        uint32_t backoff_max_ms;     /* each failure makes it longer, by 1.6 and ±20 %, up to this; 0: 250 */
+        uint32_t backoff_max_ms; /* each failure makes it longer, by 1.6 and ±20 %, up to this; 0: 250 */
         /* A server that sends nothing but replies for so long is asked for a sign of life, and given up if it gives none within
          * keepalive_timeout_ms: calls end UNAVAILABLE. For servers that hang; dead ones are noticed without it. A handler that blocks
          * its worker for longer is a hang, too. 0: never */
@@ -69,7 +69,7 @@ typedef struct baton_channel_options {
         size_t n_interceptors;
         bool counters; /* counts calls; see baton/counters.h */
         /* Called after each change of the channel's state, in their order and by one thread at a time: one that caused a change, the
-         * library's own included. Must not block, and not close the channel. */
+         * library's own included. Must not block, and so neither connect nor call; and not close the channel. */
         void (*state_changed)(baton_channel *channel, baton_channel_state state, void *context);
         void *state_context;
 } baton_channel_options;

@@ -32,7 +32,8 @@ typedef struct baton_server_options {
         size_t max_message_bytes; /* larger requests and replies end RESOURCE_EXHAUSTED; 0: 64 MiB; at most 1 GiB */
         size_t max_heap_bytes;    /* payload memory per connection, the server's own; 0: 4 × max_message_bytes */
         /* What calls and retained messages of one connection may take of the server's memory beyond their handlers, with what
-         * its streams have waiting; more calls are told RESOURCE_EXHAUSTED; 0: 4 × max_message_bytes */
+         * its streams have waiting; more calls, and streams that have yet more waiting, end RESOURCE_EXHAUSTED. 10,000 streams may
+         * need as many windows (stream_window_bytes). 0: 4 × max_message_bytes */
         size_t max_held_bytes;
         size_t max_metadata_bytes; /* of one call and direction; 0: 8192; at most 1 MiB */
         uint32_t

@@ -102,7 +102,8 @@ int baton_oneway(baton_channel *channel, const baton_method *method, const Proto
 
 /*
  * Opens a streaming call (see baton/stream.h). request: for methods with a single request, sent at once; NULL otherwise. loop NULL:
- * a blocking stream, and then so is ready. Connects where not connected. Returns NULL with the reason in baton_error() for a
+ * a blocking stream, and then so is ready. Connects where not connected, and waits for that, with wait_for_ready for the server too, also
+ * on a loop. `ready` may run, and close the stream, before this returns on another thread. Returns NULL with the reason in baton_error() for a
  * local failure: a wrong argument, no memory, too many calls in flight. A server that cannot be reached is no local failure: the
  * stream has ended UNAVAILABLE. Free it with baton_stream_close. Safe from any thread.
  */

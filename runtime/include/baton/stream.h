@@ -11,6 +11,8 @@
  * Threads: one thread may write while another reads; two may not do the same at once. cancel is safe from any thread, at any
  * time before close. An asynchronous stream is opened and written from any thread, and read, finished and closed on its
  * loop's. Streams of one channel do not wait for each other: a reader that does not read holds up its own writer only.
+ *
+ * In a forked child nothing can be done with an inherited stream: -ECHILD, or FAILED_PRECONDITION; cancel and close do nothing.
  */
 #ifndef BATON_STREAM_H
 #define BATON_STREAM_H
@@ -45,12 +47,12 @@ int baton_stream_writes_done(baton_stream *stream);
 /*
  * The server's next message: 1, and *message is set; it lives until the next read or close; baton_retain keeps it. 0: no more
  * will come, finish has the outcome. -EAGAIN (asynchronous only): none yet. -EINVAL: a NULL argument, or the method has a single
- * reply, which finish returns. A message that cannot be decoded ends the call.
+ * reply, which finish returns. -ENOMEM: try again. A message that cannot be decoded ends the call.
  */
 int baton_stream_read(baton_stream *stream, const ProtobufCMessage **message);
 
 /*
- * The outcome. Half-closes, drops what was not read, and, blocking, waits until the server ends the call; for a server that may
+ * The outcome. Blocking: half-closes, drops what was not read, and waits until the server ends the call; for a server that may
  * stream for ever, cancel first. Asynchronous: does not wait; a call that has not ended (see baton_stream_ended) is cancelled.
  * *reply (NULL is allowed): the reply of a client-streaming method, an empty message on failure; it and the status' texts live
  * until close; baton_retain keeps the reply. May be called again, and says the same.
