@@ -20,6 +20,7 @@ static atomic_uint failures;     /* so many calls of Echo fail next */
 static _Atomic int code;         /* with this */
 static baton_channel *inside;    /* Look calls Echo there */
 static baton_call *_Atomic held; /* a call of Nothing, which answers nobody until asked to */
+static baton_call *_Atomic held_too;
 
 static void echo(baton_call *call, const Conformance__Blob *request, void *context)
 {
@@ -59,7 +60,9 @@ static void nothing(baton_call *call, const Conformance__Empty *request, void *c
 {
         (void)request;
         (void)context;
-        atomic_store(&held, baton_call_retain(call));
+        baton_call *first = NULL;
+        if (!atomic_compare_exchange_strong(&held, &first, baton_call_retain(call)))
+                atomic_store(&held_too, call);
 }
 
 static const probe_handlers handlers = { .echo = echo, .look = look, .nothing = nothing };
@@ -79,7 +82,7 @@ static int begin(void **state)
         runs = 0;
         failures = 0;
         code = BATON_UNAVAILABLE;
-        held = NULL;
+        held = held_too = NULL;
         return 0;
 }
 
@@ -89,6 +92,7 @@ static int end(void **state)
         baton_channel_close(channel);
         baton_channel_close(inside);
         baton_call_release(atomic_load(&held));
+        baton_call_release(atomic_load(&held_too));
         baton_server_free(server);
         baton_loop_free(loop);
         return 0;
