@@ -209,6 +209,7 @@ static void test_channel_closes(void **state)
                 streams[i] = i % 2 ? probe_chat_open(own, NULL) : probe_produce_open(own, &script, NULL);
         assert_int_equal(probe_produce_read(streams[0], &item), 1);
         baton_retain(item);
+        assert_true(reaches(LIVE, N));
         baton_channel_close(own);
         for (int i = 0; i < N; i++) {
                 assert_true(baton_stream_ended(streams[i]));
