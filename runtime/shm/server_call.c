@@ -110,7 +110,7 @@ static void free_call(struct baton_call *call)
 {
         struct shm_server_call *self = shm_call_of(call);
         struct server_connection *connection = self->lane->connection;
-        if (self->known || self->streams)
+        if (self->held || self->known || self->streams)
                 server_call_deinit(self);
         for (uint32_t i = 0; i < self->n_blocks; i++)
                 heap_free(&connection->shared.heap, self->blocks[i]);

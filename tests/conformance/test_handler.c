@@ -391,6 +391,36 @@ static void test_more_calls_than_allowed(void **state)
         peer_end(&strict);
 }
 
+/* What calls hold that outlive their handlers is given back with them. */
+static void test_memory_of_held_calls_comes_back(void **state)
+{
+        (void)state;
+        enum { AT_ONCE = 3, BYTES = 50000 };
+        struct peer strict;
+        int n[2] = { 0 };
+        peer_start_here(&strict, &(baton_server_options){ .max_held_bytes = 128 << 10 });
+        baton_channel *to = peer_open(&strict, NULL);
+        baton_loop *loop = baton_loop_new();
+        char *text = calloc(1, BYTES + 1);
+        memset(text, 'a', BYTES);
+        Conformance__Order order = new_order();
+        order.batch = 1000;
+        order.message = text;
+        for (int i = 0; i < AT_ONCE; i++)
+                assert_int_equal(probe_act_async(to, loop, &order, NULL, finish, n), 0);
+        while (probe_held(strict.probe) < AT_ONCE)
+                assert_true(baton_loop_wait(loop, 1) >= 0);
+        expect_status(act(to, &order, NULL, NULL), BATON_RESOURCE_EXHAUSTED, "max_held_bytes");
+        probe_answer_held(strict.probe);
+        while (n[0] < AT_ONCE)
+                assert_true(baton_loop_wait(loop, 1000) > 0);
+        expect_alive(to);
+        free(text);
+        baton_channel_close(to);
+        baton_loop_free(loop);
+        peer_end(&strict);
+}
+
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
@@ -408,6 +438,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_cancelled),
                 cmocka_unit_test_setup_teardown(test_server_freed_with_calls_held, begin, end),
                 cmocka_unit_test(test_more_calls_than_allowed),
+                cmocka_unit_test(test_memory_of_held_calls_comes_back),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }
