@@ -267,7 +267,6 @@ int server_call_begin(struct server_lane *lane, const struct ring_record *record
         int error = server_locate(lane, record, &body);
         if (error < 0)
                 return error;
-        if (!(record->flags & SHM_ONEWAY)) /* which nobody waits for, and any number of which run at once */
-                server_call_supersede(lane, record->call);
+        server_call_supersede(lane, record->call);
         return begin(lane, record, &body, &config->offers[record->method]);
 }

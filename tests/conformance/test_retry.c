@@ -334,8 +334,9 @@ static void check_cancelled_before(baton_cancel *cancel)
 static void test_cancel_blocking(void **state)
 {
         (void)state;
-        for (int no_spin = 0; no_spin < 2; no_spin++) {
-                channel = baton_channel_open(channel_address, &(baton_channel_options){ .no_spin = no_spin });
+        uint64_t start_ns = now_ns();
+        for (int i = 0; i < 6; i++) {
+                channel = baton_channel_open(channel_address, &(baton_channel_options){ .no_spin = i % 2 });
                 baton_cancel *cancel = baton_cancel_new();
                 Conformance__Empty request = CONFORMANCE__EMPTY__INIT;
                 const Conformance__Empty *reply = NULL;
@@ -358,6 +359,7 @@ static void test_cancel_blocking(void **state)
                 baton_channel_close(channel);
                 channel = NULL;
         }
+        assert_true(now_ns() - start_ns < 2000000000); /* woken, for a sleep of its own ends after half a second only */
 }
 
 static void test_cancel_on_a_loop(void **state)
@@ -386,6 +388,20 @@ static void test_cancel_on_a_loop(void **state)
         baton_channel_close(channel);
         channel = NULL;
         assert_int_equal(outcomes[1].code, BATON_CANCELLED);
+}
+
+/* One-way calls run side by side, for all that they share a lane. */
+static void test_oneway_calls_do_not_end_each_other(void **state)
+{
+        (void)state;
+        channel = baton_channel_open(channel_address, NULL);
+        Conformance__Empty request = CONFORMANCE__EMPTY__INIT;
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(probe_nothing_oneway(channel, &request, NULL), 0);
+        assert_int_equal(baton_channel_flush(channel, LONG_MS), 0);
+        assert_int_equal(call_echo(false, true, NULL).code, BATON_OK);
+        assert_false(baton_call_cancelled(atomic_load(&held)));
+        assert_false(baton_call_cancelled(atomic_load(&held_too)));
 }
 
 /* ---- limits and metadata ---------------------------------------------------------------------------------- */
@@ -470,6 +486,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(test_pause_ends, begin, end),
                 cmocka_unit_test_setup_teardown(test_cancel_blocking, begin, end),
                 cmocka_unit_test_setup_teardown(test_cancel_on_a_loop, begin, end),
+                cmocka_unit_test_setup_teardown(test_oneway_calls_do_not_end_each_other, begin, end),
                 cmocka_unit_test_setup_teardown(test_limits, begin, end),
                 cmocka_unit_test_setup_teardown(test_inheritance, begin, end),
         };
