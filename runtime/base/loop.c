@@ -54,11 +54,6 @@ struct baton_loop {
 
 static _Thread_local const baton_loop *current;
 
-uint32_t loop_round(const baton_loop *loop)
-{
-        return loop->rounds;
-}
-
 bool loop_is_current(const baton_loop *loop)
 {
         return current == loop;
@@ -231,6 +226,12 @@ void loop_poller_wake(baton_loop *loop, struct loop_poller *poller)
         list_append(&loop->active, &poller->link);
 }
 
+void loop_poller_first(baton_loop *loop, struct loop_poller *poller)
+{
+        list_remove(&poller->link);
+        list_append(loop->active.next, &poller->link);
+}
+
 void loop_poller_remove(baton_loop *loop, struct loop_poller *poller)
 {
         if (loop->next == &poller->link)
@@ -244,7 +245,6 @@ void loop_poller_remove(baton_loop *loop, struct loop_poller *poller)
 static int poll_active(baton_loop *loop)
 {
         int handled = 0;
-        loop->rounds++;
         for (struct list *at = loop->active.next; at != &loop->active; at = loop->next) {
                 struct loop_poller *poller = container_of(at, struct loop_poller, link);
                 loop->next = at->next;
@@ -324,7 +324,7 @@ static int spin_once(baton_loop *loop, struct spin_wait *wait, uint64_t end_ns)
         for (;;) {
                 int handled = poll_active(loop) + run_posted(loop);
                 /* A round can take long where handlers do, so that rounds alone do not tell the time. */
-                bool look = loop->rounds % ROUNDS_PER_CLOCK == 0 ||
+                bool look = ++loop->rounds % ROUNDS_PER_CLOCK == 0 ||
                             (handled && clock_coarse_ns() > loop->sources_ns + SOURCES_EVERY_NS);
                 if (look)
                         handled += keep_house(loop, clock_now_ns());

@@ -57,6 +57,8 @@ void loop_poller_add(baton_loop *loop, struct loop_poller *poller);
 void loop_poller_remove(baton_loop *loop, struct loop_poller *poller);
 /* Its peer rang: looks at it again. Harmless when active. */
 void loop_poller_wake(baton_loop *loop, struct loop_poller *poller);
+/* The poller, whose turn it is, had to stand back: it comes first in the next round. */
+void loop_poller_first(baton_loop *loop, struct loop_poller *poller);
 
 /* Sets or moves the timer; due_ns 0 takes it back. */
 void loop_timer_set(baton_loop *loop, struct loop_timer *timer, uint64_t due_ns);
@@ -69,9 +71,6 @@ void loop_unpost(baton_loop *loop, struct loop_task *task);
 
 /* Forgets a baton_loop_stop that no run has answered. */
 void loop_clear_stop(baton_loop *loop);
-
-/* A number that differs from one polling round to the next. */
-uint32_t loop_round(const baton_loop *loop);
 
 /* Whether the calling thread is inside this loop. */
 bool loop_is_current(const baton_loop *loop);

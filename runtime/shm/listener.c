@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/ticks.h"
 #include "shm/activation.h"
 #include "shm/region.h"
 #include "shm/server.h"
@@ -221,6 +222,7 @@ int shm_listen(const char *address, const struct server_config *config, struct s
         struct listener *listener = calloc(1, sizeof *listener);
         if (!listener)
                 return error_set(-ENOMEM, "cannot listen: out of memory");
+        ticks_init();
         listener->source = (struct loop_source){ .fd = -1, .ready = on_accept };
         listener->resume.fire = on_resume;
         listener->port =

@@ -62,6 +62,7 @@ struct server_lane {
         struct list waiting;        /* streams that wait for room */
         atomic_bool waits;          /* there are some; set under the lock */
         struct list excited;        /* calls whose handlers are to be told; the loop's */
+        uint32_t n_turns;           /* the connection's turn that this lane last had a part in; the loop's */
 };
 
 struct server_connection {
@@ -86,14 +87,14 @@ struct server_connection {
         struct turn turn; /* of its calls, with core */
         struct server_lane *lanes[SHM_LANES];
         size_t max_metadata_bytes;
-        uint32_t stream_window;   /* lines */
-        uint64_t stream_credit;   /* lines that the client takes ahead of a stream's reader */
-        struct inbox_budget held; /* what its calls take beyond their handlers */
-        uint32_t round;           /* the polling round in which its lanes were counted; the loop's, as are the next */
-        uint32_t n_busy;          /* lanes that had records in this round so far, */
-        uint32_t n_were_busy;     /* and in the one before */
-        uint64_t looked_ns;       /* when a handler last looked whether the client is gone; the loop's */
-        struct shm_server_call *spare;              /* calls for reuse; the loop's */
+        uint32_t stream_window;        /* lines */
+        uint64_t stream_credit;        /* lines that the client takes ahead of a stream's reader */
+        struct inbox_budget held;      /* what its calls take beyond their handlers */
+        uint32_t n_turns;              /* of its lanes together; the loop's, as are the next */
+        uint32_t n_taken;              /* records in this turn so far, */
+        uint64_t took_ns;              /* and the time that they took */
+        uint64_t looked_ns;            /* when a handler last looked whether the client is gone; the loop's */
+        struct shm_server_call *spare; /* calls for reuse; the loop's */
         _Atomic(struct shm_server_call *) returned; /* freed on other threads */
 };
 

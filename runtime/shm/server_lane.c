@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/ticks.h"
 #include "shm/server.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 #include <unistd.h>
 
 enum {
-        BATCH = 16,                  /* records of one connection in a polling round, shared by its lanes */
+        BATCH = 16,                  /* records of one connection's turn */
+        TURN_NS = 5000,              /* and how long it takes, but for the last of them */
         PARKED_MOST = SHM_LOANS / 2, /* replies that wait, before no more requests are taken; each may need a loan */
         RETRY_LEAST_NS = 1000000,
         RETRY_MOST_NS = 64000000,
@@ -144,25 +146,42 @@ static void try_unpark(struct server_lane *lane)
         pthread_mutex_unlock(&lane->lock);
 }
 
-/* How many records this lane may take now: a client with many lanes has no more turns than one with a single one. */
-static int share(struct server_connection *connection)
+/* Nanoseconds since this thread last asked. */
+static uint64_t lap(void)
 {
-        uint32_t round = loop_round(connection->loop);
-        if (connection->round != round) {
-                connection->n_were_busy = connection->n_busy;
-                connection->n_busy = 0;
-                connection->round = round;
-        }
-        uint32_t lanes = ++connection->n_busy > connection->n_were_busy ? connection->n_busy : connection->n_were_busy;
-        return lanes < BATCH ? (int)(BATCH / lanes) : 1;
+        static _Thread_local uint64_t last;
+        uint64_t now = ticks_now(), ns = ticks_to_ns(now - last);
+        last = now;
+        return ns;
 }
 
-/* Whether the lane's turn goes on. */
-static bool may_take(const struct server_lane *lane, int handled, int most, uint64_t began_ns)
+static bool turn_over(const struct server_connection *connection)
 {
-        return handled < most && !stalled(lane) &&
-               !atomic_load_explicit(&lane->connection->closed, memory_order_acquire) &&
-               (!handled || clock_coarse_ns() == began_ns); /* slow handlers: the others' turn */
+        return connection->n_taken >= BATCH || connection->took_ns >= TURN_NS;
+}
+
+/*
+ * Whether there is something left for this lane of its connection's turn: so many records, and so much time, for all of its lanes
+ * together, so that neither many lanes nor slow handlers win a client more of the server. A lane that comes round again begins the
+ * next turn.
+ */
+static bool has_turn(struct server_lane *lane)
+{
+        struct server_connection *connection = lane->connection;
+        if (lane->n_turns == connection->n_turns) {
+                connection->n_turns++;
+                connection->n_taken = 0;
+                connection->took_ns = 0;
+        }
+        lane->n_turns = connection->n_turns;
+        return !turn_over(connection);
+}
+
+/* Counts a record. Polling since the last one counts as well, and idle time: then the turn ends a little early. */
+static void count(struct server_connection *connection)
+{
+        connection->n_taken++;
+        connection->took_ns += lap();
 }
 
 /* Whether something waits for room in the ring; no lock. */
@@ -172,21 +191,25 @@ static bool waits(const struct server_lane *lane)
                atomic_load_explicit(&lane->n_parked, memory_order_relaxed);
 }
 
-/* Takes records until the lane's turn is over. Returns how many; *error: the client broke the protocol, or is gone. */
+/* Takes records until the turn is over. Returns how many; *error: the client broke the protocol, or is gone. */
 static int take_records(struct server_lane *lane, int *error)
 {
-        uint64_t began_ns = clock_coarse_ns();
-        int handled = 0, most = share(lane->connection);
-        while (may_take(lane, handled, most, began_ns)) {
-                struct ring_record record;
-                *error = ring_peek(&lane->ends.in, &record);
-                if (*error <= 0)
-                        break;
+        struct server_connection *connection = lane->connection;
+        struct ring_record record;
+        int handled = 0;
+        if (!has_turn(lane)) {
+                loop_poller_first(connection->loop, &lane->poller);
+                return 0;
+        }
+        while ((*error = ring_peek(&lane->ends.in, &record)) > 0) {
                 lane->unannounced = true;
                 *error = server_record(lane, &record);
                 if (*error < 0)
                         break;
                 handled++;
+                count(connection);
+                if (turn_over(connection) || stalled(lane) || server_closed(connection))
+                        break;
         }
         return handled;
 }
@@ -204,7 +227,7 @@ static int poll_requests(struct loop_poller *poller)
                 server_streams_room(lane, false);
                 try_unpark(lane);
         }
-        if (!stalled(lane))
+        if (!stalled(lane) && !server_closed(connection))
                 handled = take_records(lane, &error);
         if (error == -ECONNRESET)
                 server_connection_close(connection, NULL);
