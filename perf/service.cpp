@@ -13,6 +13,7 @@ struct ServerControl {
         char address[96];
         baton_server_options options;
         alignas(64) std::atomic<std::uint32_t> ready;
+        alignas(64) std::atomic<std::uint64_t> begun; /* calls of Work */
 };
 
 static baton_code idle_begin(baton_intercept *, void *)
@@ -71,6 +72,19 @@ static void hand_over(baton_call *call, const Perf__Blob *request, void *)
         bench_hand_over_reply(call, &reply);
 }
 
+static std::atomic<std::uint64_t> *begun;
+
+static void work(baton_call *call, const Perf__Small *request, void *)
+{
+        Perf__Small reply = PERF__SMALL__INIT;
+        reply.b = begun->load(std::memory_order_relaxed);
+        begun->store(reply.b + 1, std::memory_order_relaxed);
+        if (request->a)
+                for (const std::uint64_t end = now_ns() + request->a; now_ns() < end;)
+                        ;
+        bench_work_reply(call, &reply);
+}
+
 static void hold(baton_call *call, const Perf__Empty *, void *)
 {
         baton_call_retain(call); /* for good: the process is killed in the end */
@@ -83,6 +97,7 @@ static bench_handlers all_handlers()
         handlers.echo = echo;
         handlers.copy = copy;
         handlers.hand_over = hand_over;
+        handlers.work = work;
         handlers.hold = hold;
         return handlers;
 }
@@ -92,6 +107,7 @@ static int serve(const std::vector<std::string> &arguments)
         static const bench_handlers handlers = all_handlers();
         const Shared shared = Shared::inherit(arguments[0]);
         ServerControl *control = shared.as<ServerControl>();
+        begun = &control->begun;
         control->options.interceptors = &idle_interceptor;
         baton_server *server = baton_server_new(&control->options);
         if (!server || bench_register(server, &handlers, nullptr) < 0 || register_flow(server) < 0 ||
@@ -135,6 +151,11 @@ const char *Server::address() const
 pid_t Server::pid() const
 {
         return process_.pid();
+}
+
+std::uint64_t Server::begun() const
+{
+        return control_->begun.load(std::memory_order_relaxed);
 }
 
 Pinned Server::pin_apart() const

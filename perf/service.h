@@ -27,6 +27,7 @@ class Server
         ~Server();
         const char *address() const;
         pid_t pid() const;
+        std::uint64_t begun() const; /* calls of Work, so far */
         /* Keeps the server on its core from now on, and the calling thread on the other while the result lives. To be
          * called when they are connected and warm: who may only use one CPU when it connects is not going to poll. */
         [[nodiscard]] Pinned pin_apart() const;
