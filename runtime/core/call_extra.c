@@ -158,7 +158,7 @@ int baton_call_send_headers(baton_call *call)
         if (!extra)
                 return -ENOMEM;
         pthread_mutex_lock(&extra->lock);
-        bool late = extra->sealed || extra->headers_sent;
+        bool late = extra->sealed || extra->headers_sent || atomic_load_explicit(&call->answered, memory_order_relaxed);
         extra->headers_sent = true;
         pthread_mutex_unlock(&extra->lock);
         if (late)

@@ -178,14 +178,21 @@ int baton_stream_writes_done(baton_stream *stream)
 
 /* ---- reading ---------------------------------------------------------------------------------------------- */
 
-/* A message that cannot be decoded ends the call. */
+/* A message that cannot be decoded ends the call: also one that, for the server, has ended well before it was read. */
 static int undecodable(baton_stream *stream, int error)
 {
+        struct client_call *call = &stream->inner.call;
+        baton_code code = error == -ENOMEM || error == -EMSGSIZE ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL;
         char text[512];
         snprintf(text, sizeof text, "%.100s: %.380s", stream_path(stream), baton_error());
         enter(stream);
-        stop(stream, error == -ENOMEM || error == -EMSGSIZE ? BATON_RESOURCE_EXHAUSTED : BATON_INTERNAL, text);
+        stop(stream, code, text);
         leave(stream);
+        if (call->code == BATON_OK) {
+                call->code = code;
+                error_set(error, "%s", text);
+                reply_keep_text(stream->outcome);
+        }
         return 0;
 }
 
