@@ -327,7 +327,8 @@ static void close_the_channel(baton_stream *stream, void *context)
                 own = NULL;
                 baton_channel_close(closing);
         }
-        if (baton_stream_ended(stream) && !talker->over)
+        /* closing the channel has run this again, which may have closed the stream */
+        if (!talker->over && baton_stream_ended(stream))
                 close_talker(talker, probe_produce_finish(stream));
 }
 
