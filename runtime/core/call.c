@@ -63,9 +63,12 @@ baton_call *baton_call_retain(baton_call *call)
 
 static void dropped(baton_call *call)
 {
-        if (baton_call_cancelled(call)) { /* nobody waits for an answer */
+        if (baton_call_cancelled(call)) { /* nobody waits for an answer, but the transport has to forget the call */
+                bool late = deadline_passed(call->deadline_ns);
                 atomic_store_explicit(&call->answered, true,
                                       memory_order_release); /* the callbacks' context may be gone */
+                call->ops->answer(call, &(struct answer){ .code = late ? BATON_DEADLINE_EXCEEDED : BATON_CANCELLED,
+                                                          .text = "the call was let go without an answer" });
                 return;
         }
         log_line(BATON_LOG_ERROR, "%s: the handler ended without a reply; reply, fail, or retain the call",

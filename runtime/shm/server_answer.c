@@ -165,7 +165,8 @@ int server_answer(struct baton_call *call, const struct answer *answer)
         struct server_lane *lane = self->lane;
         pthread_mutex_lock(&lane->lock);
         int error = call->oneway ? 0 : answer_locked(self, lane, answer);
-        if (error >= 0)
+        /* Also when the client is gone: the holder may free the call now, and the worker must not find it any more. */
+        if (error >= 0 || error == -EPIPE)
                 server_call_forget(self);
         pthread_mutex_unlock(&lane->lock);
         return error;
