@@ -1,4 +1,4 @@
-/* crash_server ADDRESS [workers N] [nofile N] [handshake MS] [heap MIB] [log FILE]: the server that the crash and hostile tests misuse. */
+/* crash_server ADDRESS [workers N] [nofile N] [handshake MS] [heap MIB] [window BYTES] [log FILE]: the server that the crash and hostile tests misuse. */
 #include "support.h"
 #include <baton/baton.h>
 #include <errno.h>
@@ -17,7 +17,7 @@ enum { MOST_HELD = 1 << 16 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static baton_call *held[MOST_HELD];
 static size_t n_held;
-static atomic_ullong begun;
+static atomic_ullong begun, streams;
 static baton_server *server;
 static FILE *log_file;
 
@@ -102,6 +102,7 @@ static void tell(baton_call *call, const Test__Amount *request, void *context)
         facts.held = n_held;
         pthread_mutex_unlock(&lock);
         facts.begun = begun;
+        facts.streams = streams;
         peer_look_reply(call, &facts);
 }
 
@@ -119,9 +120,97 @@ static void make_child(baton_call *call, const Test__Amount *request, void *cont
         peer_fork_reply(call, &reply);
 }
 
-static const peer_handlers handlers = {
-        .echo = echo, .make = make, .hold = hold, .release = release, .nap = nap, .look = tell, .fork = make_child
+/* ---- streams ---------------------------------------------------------------------------------------------- */
+
+struct stream {
+        const Test__Blob *waiting; /* to be sent back */
+        uint64_t n, sent;
 };
+
+static void open_stream(baton_call *call, void (*ready)(baton_call *, void *), uint64_t n)
+{
+        struct stream *stream = calloc(1, sizeof *stream);
+        if (!stream)
+                abort();
+        stream->n = n;
+        streams++;
+        baton_call_on_ready(baton_call_retain(call), ready, stream);
+}
+
+static void close_stream(baton_call *call, struct stream *stream, int error)
+{
+        if (error == 0)
+                baton_call_end(call);
+        else if (error != -ECANCELED && error != -EBADMSG)
+                baton_call_fail(call, BATON_INTERNAL, "%s", baton_error());
+        free(stream);
+        streams--;
+        baton_call_release(call);
+}
+
+static void on_chat(baton_call *call, void *context)
+{
+        struct stream *stream = context;
+        int n = 1;
+        while (n > 0) {
+                if (stream->waiting && (n = peer_chat_send(call, stream->waiting)) < 0)
+                        break;
+                stream->waiting = NULL;
+                n = peer_chat_recv(call, &stream->waiting);
+                if (n > 0)
+                        (void)sum(&stream->waiting->data);
+        }
+        if (n != -EAGAIN)
+                close_stream(call, stream, n);
+}
+
+static void chat(baton_call *call, void *context)
+{
+        (void)context;
+        open_stream(call, on_chat, 0);
+}
+
+static void on_keep(baton_call *call, void *context)
+{
+        if (baton_call_cancelled(call))
+                close_stream(call, context, -ECANCELED);
+}
+
+static void keep(baton_call *call, void *context)
+{
+        (void)context;
+        open_stream(call, on_keep, 0);
+}
+
+static void on_count(baton_call *call, void *context)
+{
+        struct stream *stream = context;
+        Test__Blob blob = TEST__BLOB__INIT;
+        int error = 0;
+        for (; stream->sent < stream->n && error == 0; stream->sent += error == 0) {
+                blob.number = stream->sent;
+                error = peer_count_send(call, &blob);
+        }
+        if (error != -EAGAIN)
+                close_stream(call, stream, error);
+}
+
+static void count(baton_call *call, const Test__Amount *request, void *context)
+{
+        (void)context;
+        open_stream(call, on_count, request->n);
+}
+
+static const peer_handlers handlers = { .echo = echo,
+                                        .make = make,
+                                        .hold = hold,
+                                        .release = release,
+                                        .nap = nap,
+                                        .look = tell,
+                                        .fork = make_child,
+                                        .chat = chat,
+                                        .keep = keep,
+                                        .count = count };
 
 static void on_signal(int signal_number)
 {
@@ -145,6 +234,8 @@ static void read_options(char **at, baton_server_options *options)
                         options->workers = n;
                 else if (!strcmp(at[0], "handshake"))
                         options->handshake_timeout_ms = n;
+                else if (!strcmp(at[0], "window"))
+                        options->stream_window_bytes = n;
                 else if (!strcmp(at[0], "heap"))
                         options->max_heap_bytes = (size_t)n << 20;
                 else if (!strcmp(at[0], "nofile"))

@@ -94,7 +94,8 @@ struct shm_hello greeting(void)
                                    .version = SHM_VERSION,
                                    .magic = SHM_MAGIC,
                                    .heap_max = HEAP_BYTES,
-                                   .ring_bytes = RING_BYTES };
+                                   .ring_bytes = RING_BYTES,
+                                   .stream_window = 1024 };
 }
 
 /* ---- a whole connection ------------------------------------------------------------------------------------- */
@@ -144,6 +145,9 @@ struct attacker attack(void)
         self.theirs = mmap(NULL, base_bytes(RING_BYTES), PROT_READ, MAP_SHARED, fds[0], 0);
         self.echo = find_method(fds[1], welcome.n_methods, "/test.Peer/Echo");
         self.hold = find_method(fds[1], welcome.n_methods, "/test.Peer/Hold");
+        self.chat = find_method(fds[1], welcome.n_methods, "/test.Peer/Chat");
+        self.keep = find_method(fds[1], welcome.n_methods, "/test.Peer/Keep");
+        self.count = find_method(fds[1], welcome.n_methods, "/test.Peer/Count");
         self.n_methods = welcome.n_methods;
         close(fds[0]);
         close(fds[1]);

@@ -19,7 +19,7 @@ struct attacker {
         uint8_t *heap; /* this side's first segment, once announced */
         uint64_t tail; /* the line of the next record */
         uint32_t n_methods;
-        uint16_t echo, hold; /* numbers of Peer's methods, found by asking */
+        uint16_t echo, hold, chat, keep, count; /* numbers of Peer's methods, found by asking */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------------------- */
