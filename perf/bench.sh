@@ -34,7 +34,7 @@ done
 rounds=${rounds:-5}
 [ "$rounds" -ge 1 ] 2>/dev/null || usage
 
-programs="unary wake payload throughput idle codec"
+programs="unary observe wake payload throughput stream async oneway fairness idle codec"
 for program in $programs steady; do
         if [ ! -x "$build/perf/bench_$program" ]; then
                 echo "bench.sh: $build/perf/bench_$program is not built: configure with -DBATON_BUILD_PERF=ON" \

@@ -226,7 +226,7 @@ void floor_spsc(benchmark::State &state)
                 return true;
         };
         warm_up(produce);
-        sample(state, 1000000, produce); /* long batches: the pace comes in bursts */
+        sample(state, 100000, produce); /* many laps of the ring: the pace comes in bursts */
         state.counters["per_second"] = 1e9 / state.counters["median_ns"];
 }
 

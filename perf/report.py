@@ -68,9 +68,22 @@ def at_most(limit):
     return f"≤ {limit:g}", lambda value, _: value <= limit
 
 
-def throughput_target(_, ratios):
-    """Either will do: calls a second, or the share of what a bare ring carries."""
-    return (ratios["throughput_64_calls_per_s"] or 0) >= 5e6 or (ratios["throughput_64_over_spsc_floor"] or 0) >= 1 / 12
+def rate_or_share(rate, per_second, share, part):
+    """Either will do: so many a second, or that part of what a bare ring carries."""
+    def met(_, ratios):
+        return (ratios[rate] or 0) >= per_second or (ratios[share] or 0) >= 1 / part
+
+    return (f"≥ {per_second:,.0f}, or the next", met), (f"≥ 1/{part} ({1 / part:.3f}), or the last", met)
+
+
+THROUGHPUT = rate_or_share("throughput_64_calls_per_s", 5e6, "throughput_64_over_spsc_floor", 12)
+STREAM_UP = rate_or_share("stream_up_per_s", 1e7, "stream_up_over_spsc_floor", 7)
+STREAM_DOWN = rate_or_share("stream_down_per_s", 1e7, "stream_down_over_spsc_floor", 7)
+
+
+def fairness(flood, work_ns):
+    name = f"fairness/{flood}/work_ns:{work_ns}"
+    return lambda r: r.get("fairness", name, "ratio")
 
 
 # name: (what it is, how a round yields it, (target, whether it is met))
@@ -89,16 +102,65 @@ RATIOS = {
         lambda r: r.ratio("payload", "payload/copy/1048576", "floor/two_memcpys/1048576"), at_most(1.3)),
     "throughput_64_calls_per_s": (
         "calls/s, 64 in flight, 64 B, one client",
-        lambda r: r.get("throughput", "throughput/in_flight/64", "per_second"),
-        ("≥ 5,000,000, or the next", throughput_target)),
+        lambda r: r.get("throughput", "throughput/in_flight/64", "per_second"), THROUGHPUT[0]),
     "throughput_64_over_spsc_floor": (
         "the same ÷ records/s of a bare SPSC ring",
-        lambda r: r.ratio("throughput", "throughput/in_flight/64", "floor/spsc", "per_second"),
-        ("≥ 1/12 (0.083), or the last", throughput_target)),
+        lambda r: r.ratio("throughput", "throughput/in_flight/64", "floor/spsc", "per_second"), THROUGHPUT[1]),
     "clients_8_over_1": (
         "calls/s of 8 clients ÷ of 1",
         lambda r: r.ratio("throughput", "throughput/clients/8", "throughput/clients/1", "per_second"),
         ("≥ 0.5", lambda value, _: value >= 0.5)),
+    "stream_up_per_s": (
+        "64 B messages/s in a stream to the server",
+        lambda r: r.get("stream", "stream/up", "per_second"), STREAM_UP[0]),
+    "stream_up_over_spsc_floor": (
+        "the same ÷ records/s of a bare SPSC ring",
+        lambda r: r.ratio("stream", "stream/up", "floor/spsc", "per_second"), STREAM_UP[1]),
+    "stream_down_per_s": (
+        "64 B messages/s in a stream from the server",
+        lambda r: r.get("stream", "stream/down", "per_second"), STREAM_DOWN[0]),
+    "stream_down_over_spsc_floor": (
+        "the same ÷ records/s of a bare SPSC ring",
+        lambda r: r.ratio("stream", "stream/down", "floor/spsc", "per_second"), STREAM_DOWN[1]),
+    "stream_up_1MiB_over_4KiB": (
+        "1 MiB by reference ÷ 4 KiB, in a stream to the server",
+        lambda r: r.ratio("stream", "stream/up_reference/1048576", "stream/up_reference/4096"), at_most(1.2)),
+    "stream_down_1MiB_over_4KiB": (
+        "the same from the server",
+        lambda r: r.ratio("stream", "stream/down_reference/1048576", "stream/down_reference/4096"), at_most(1.2)),
+    "stream_ping_pong_over_unary": (
+        "a message there and one back in a stream ÷ 64 B unary",
+        lambda r: r.ratio("stream", "stream/ping_pong", "unary/64B"), None),
+    "stream_open_and_end_ns": (
+        "opening a stream and ending it (ns)",
+        lambda r: r.get("stream", "stream/open_and_end"), None),
+    "async_1_over_blocking": (
+        "asynchronous 64 B unary, one in flight ÷ blocking",
+        lambda r: r.get("async", "async/1", "ratio"), at_most(1.3)),
+    "async_64_over_blocking": (
+        "time a call, 64 in flight on a loop ÷ 64 blocking threads",
+        lambda r: r.get("async", "async/64", "ratio"), at_most(1)),
+    "oneway_calls_per_s": (
+        "one-way 64 B calls/s",
+        lambda r: r.get("oneway", "oneway/64B", "per_second"), None),
+    "fairness_loop": (
+        "a quiet client's p99 beside 64 in flight of another ÷ alone",
+        fairness("in_flight:64/threads:0", 0), at_most(2)),
+    "fairness_loop_20us": (
+        "the same, calls of 20 µs",
+        fairness("in_flight:64/threads:0", 20000), at_most(2)),
+    "fairness_threads": (
+        "a quiet client's p99 beside 16 threads of another ÷ alone",
+        fairness("in_flight:0/threads:16", 0), at_most(2)),
+    "fairness_threads_20us": (
+        "the same, calls of 20 µs",
+        fairness("in_flight:0/threads:16", 20000), at_most(2)),
+    "counters_ratio": (
+        "64 B unary with counters ÷ without",
+        lambda r: r.get("observe", "observe/64B", "counters_ratio"), at_most(1.05)),
+    "interceptors_ratio": (
+        "64 B unary with an interceptor on each side ÷ without",
+        lambda r: r.get("observe", "observe/64B", "interceptors_ratio"), at_most(1.05)),
     "idle_1000_p50_ratio": (
         "active p50 beside 1,000 idle connections ÷ alone",
         lambda r: r.get("idle", "idle/neighbours", "ratio"), at_most(1.1)),
