@@ -79,16 +79,24 @@ void call_terms_deinit(struct call_terms *terms)
 void call_terms_apply(const struct call_terms *terms, struct client_call *call, const baton_method *method,
                       const ProtobufCMessage *request)
 {
-        *call = (struct client_call){ .method = method,
-                                      .request = request,
-                                      .metadata = terms->metadata,
-                                      .deadline_ns = terms->patience.deadline_ns,
-                                      .max_request_bytes = terms->max_request_bytes,
-                                      .max_reply_bytes = terms->max_reply_bytes,
-                                      .cancelled = terms->patience.cancelled };
+        /* Field by field, and without those that the transport fills: clearing it all takes longer. */
+        call->method = method;
+        call->request = request;
+        call->metadata = terms->metadata;
+        call->deadline_ns = terms->patience.deadline_ns;
+        call->reply = NULL;
+        call->max_request_bytes = terms->max_request_bytes;
+        call->max_reply_bytes = terms->max_reply_bytes;
+        call->cancelled = terms->patience.cancelled;
+        call->done = NULL;
+        call->number = 0;
+        call->message = NULL;
+        call->code = BATON_OK;
+        call->maybe_executed = false;
+        call->traffic = (struct traffic){ 0 };
 }
 
-bool patience_over(const struct patience *patience, const char *doing, baton_code *code)
+bool patience_ended(const struct patience *patience, const char *doing, baton_code *code)
 {
         if (patience_cancelled(patience)) {
                 *code = BATON_CANCELLED;

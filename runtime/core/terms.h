@@ -43,6 +43,11 @@ static inline bool patience_cancelled(const struct patience *patience)
 }
 
 /* Whether nobody waits any more; then sets the reason, and *code. doing: what for, as "while connecting to shm:x". */
-bool patience_over(const struct patience *patience, const char *doing, baton_code *code);
+bool patience_ended(const struct patience *patience, const char *doing, baton_code *code);
+
+static inline bool patience_over(const struct patience *patience, const char *doing, baton_code *code)
+{
+        return (patience->deadline_ns || patience->cancelled) && patience_ended(patience, doing, code);
+}
 
 #endif

@@ -28,8 +28,9 @@ static void attempt(baton_channel *channel, struct caller *caller, const struct 
                         fail(call, code);
                 else
                         channel->transport->call(caller->lane, call);
-                bool lost = caller->connection && channel->transport->state(caller->connection) != CONNECTION_UP;
-                if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed || !lost)
+                if (call->message || call->code != BATON_UNAVAILABLE || call->maybe_executed)
+                        return;
+                if (!caller->connection || channel->transport->state(caller->connection) == CONNECTION_UP)
                         return;
         }
 }
