@@ -49,7 +49,10 @@ void call_extra_free(struct call_extra *extra);
 /* The headers, where there are some that were not sent yet, which from now on count as sent; NULL: none. */
 const baton_metadata *call_take_headers(struct call_extra *extra);
 
-/* Whether this thread may wait for the client: neither on the connection's loop nor inside the call's `ready`. */
+/* The call of which this thread runs `ready` or `cancelled`; NULL: none. */
+const struct baton_call *call_telling(void);
+
+/* Whether this thread may wait for the client: neither on the connection's loop nor inside the call's callbacks. */
 bool call_may_wait(const struct baton_call *call);
 
 /* Something happened that a thread may wait for. */

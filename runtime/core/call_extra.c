@@ -166,6 +166,29 @@ int baton_call_send_headers(baton_call *call)
         return call->oneway ? 0 : call->ops->send(call, NULL, &extra->headers.metadata);
 }
 
+/* ---- callbacks -------------------------------------------------------------------------------------------- */
+
+/* The call of which this thread runs a callback: mostly a worker, but also one that set the callback. */
+static _Thread_local const struct baton_call *telling;
+
+const struct baton_call *call_telling(void)
+{
+        return telling;
+}
+
+bool call_may_wait(const struct baton_call *call)
+{
+        return telling != call && !call->ops->on_loop(call);
+}
+
+static void tell(struct baton_call *call, void (*callback)(baton_call *call, void *context), void *context)
+{
+        const struct baton_call *outer = telling;
+        telling = call;
+        callback(call, context);
+        telling = outer;
+}
+
 /* ---- cancellation ----------------------------------------------------------------------------------------- */
 
 /* The callback, where it is due: once, after the call was cancelled. */
@@ -180,7 +203,7 @@ static void tell_cancelled(struct baton_call *call, struct call_extra *extra)
                 extra->cancelled = NULL;
         pthread_mutex_unlock(&extra->lock);
         if (due)
-                cancelled(call, context);
+                tell(call, cancelled, context);
 }
 
 void call_cancel(struct baton_call *call)
@@ -218,14 +241,6 @@ bool baton_call_cancelled(const baton_call *call)
 
 /* ---- readiness -------------------------------------------------------------------------------------------- */
 
-/* The call whose `ready` runs on this thread: mostly a worker, but also one that called baton_call_on_ready. */
-static _Thread_local const struct baton_call *telling;
-
-bool call_may_wait(const struct baton_call *call)
-{
-        return telling != call && !call->ops->on_loop(call);
-}
-
 /* Runs the callback on one thread at a time: another one that comes meanwhile has it run again. */
 static void tell_ready(struct baton_call *call, struct call_extra *extra)
 {
@@ -240,10 +255,7 @@ static void tell_ready(struct baton_call *call, struct call_extra *extra)
                                 break;
                         extra->telling = TELLING;
                         pthread_mutex_unlock(&extra->lock);
-                        const struct baton_call *outer = telling;
-                        telling = call;
-                        ready(call, context);
-                        telling = outer;
+                        tell(call, ready, context);
                         pthread_mutex_lock(&extra->lock);
                 } while (extra->telling == TELL_AGAIN);
                 extra->telling = TOLD;

@@ -193,12 +193,16 @@ baton_server *baton_server_new(const baton_server_options *options)
         return server;
 }
 
-/* Whether this thread is one of the server's, or in one of its handlers. */
+static bool serves(const baton_server *server, const struct baton_call *call)
+{
+        const struct offer *offers = server->config.offers;
+        return call && call->offer >= offers && call->offer < offers + server->config.n_offers;
+}
+
+/* Whether this thread is one of the server's, or in one of its handlers or their callbacks. */
 static bool inside(const baton_server *server)
 {
-        const struct baton_call *call = baton_call_current();
-        const struct offer *offers = server->config.offers;
-        if (call && call->offer >= offers && call->offer < offers + server->config.n_offers)
+        if (serves(server, baton_call_current()) || serves(server, call_telling()))
                 return true;
         if (server->config.options.loop || !server->workers)
                 return false;

@@ -97,8 +97,8 @@ baton_channel_state baton_channel_get_state(const baton_channel *channel);
 /* Waits until the state is another than `last`, at most timeout_ms milliseconds (-1: for ever). Returns the state. */
 baton_channel_state baton_channel_wait_state(baton_channel *channel, baton_channel_state last, int timeout_ms);
 
-/* Waits until the server has taken all one-way calls that were made on this channel before (their handlers have begun, or they were
- * refused), at most timeout_ms milliseconds (-1: for ever). 0; -ETIMEDOUT; -EPIPE where the server is gone, and with it what
+/* Waits until the server has taken all one-way calls that were made on this channel before (their handlers have begun, or wait for a
+ * thread of the server's, or they were refused), at most timeout_ms milliseconds (-1: for ever). 0; -ETIMEDOUT; -EPIPE where the server is gone, and with it what
  * it had not taken. Safe from any thread. */
 int baton_channel_flush(baton_channel *channel, int timeout_ms);
 

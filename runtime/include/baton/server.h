@@ -108,7 +108,7 @@ void baton_server_stop(baton_server *server);
 int baton_server_drain(baton_server *server, uint32_t timeout_ms);
 
 /* Stops the server, waits for its threads and frees it. Calls still retained stay valid until released; replying to them
- * returns -EPIPE. Not from a handler, nor from authorize: there it logs an error, and only stops the server. With the option `loop`:
+ * returns -EPIPE. Not from a handler or its callbacks, nor from authorize: there it logs an error, and only stops the server. With the option `loop`:
  * on the loop's thread, or while the loop does not run. NULL is allowed. */
 void baton_server_free(baton_server *server);
 
