@@ -6,7 +6,7 @@
 #include "kinds2.pb-c.h"
 #include "kinds3.pb-c.h"
 #include "random_message.h"
-#include "stream.h"
+#include "graph_stream.h"
 #include "types.h"
 #include "walkers.h"
 #include <setjmp.h>
@@ -22,9 +22,9 @@ enum {
 static void check_graph(const baton_type *type, const ProtobufCMessage *message, uint32_t lend_min)
 {
         baton_type plain = generic(type);
-        struct stream a, b;
-        assert_int_equal(stream_encode(&a, type, message, lend_min), 0);
-        assert_int_equal(stream_encode(&b, &plain, message, lend_min), 0);
+        struct graph_stream a, b;
+        assert_int_equal(graph_stream_encode(&a, type, message, lend_min), 0);
+        assert_int_equal(graph_stream_encode(&b, &plain, message, lend_min), 0);
         assert_int_equal(a.size, b.size);
         assert_memory_equal(a.data, b.data, a.size);
         assert_int_equal(a.lent, b.lent);
@@ -34,13 +34,13 @@ static void check_graph(const baton_type *type, const ProtobufCMessage *message,
         baton_arena arena;
         arena_init(&arena, SIZE_MAX);
         ProtobufCMessage *decoded;
-        assert_int_equal(stream_decode(&a, type, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&a, type, &arena, &decoded), 0);
         assert_same_message(message, decoded);
-        assert_int_equal(stream_decode(&a, &plain, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&a, &plain, &arena, &decoded), 0);
         assert_same_message(message, decoded);
         arena_deinit(&arena);
-        stream_free(&a);
-        stream_free(&b);
+        graph_stream_free(&a);
+        graph_stream_free(&b);
 }
 
 /* What wire bytes the message has, and what they say. */
@@ -57,15 +57,15 @@ static void check_wire(const baton_type *type, const ProtobufCMessage *message)
         assert_same_message(message, unpacked);
 
         /* What went through the graph packs to the same bytes. */
-        struct stream stream;
-        assert_int_equal(stream_encode(&stream, type, message, 64), 0);
+        struct graph_stream stream;
+        assert_int_equal(graph_stream_encode(&stream, type, message, 64), 0);
         ProtobufCMessage *decoded;
-        assert_int_equal(stream_decode(&stream, type, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&stream, type, &arena, &decoded), 0);
         uint8_t *again = malloc((size_t)size + 1);
         assert_int_equal(wire_pack(type->descriptor, decoded, again, (size_t)size), size);
         assert_memory_equal(data, again, (size_t)size);
 
-        stream_free(&stream);
+        graph_stream_free(&stream);
         arena_deinit(&arena);
         free(data);
         free(again);
@@ -165,16 +165,16 @@ static void payloads_are_used_where_they_lie(void **state)
         baton_type type = { .descriptor = &kinds3__all__descriptor };
         message.n_r_double = 100;
         message.r_double = numbers;
-        struct stream stream;
-        assert_int_equal(stream_encode(&stream, &type, &message.base, 800), 0);
+        struct graph_stream stream;
+        assert_int_equal(graph_stream_encode(&stream, &type, &message.base, 800), 0);
         assert_int_equal(stream.lent, 1);
         baton_arena arena;
         arena_init(&arena, 100000);
         ProtobufCMessage *decoded;
-        assert_int_equal(stream_decode(&stream, &type, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type, &arena, &decoded), 0);
         assert_ptr_equal(((Kinds3__All *)decoded)->r_double, stream.heap);
         arena_deinit(&arena);
-        stream_free(&stream);
+        graph_stream_free(&stream);
 }
 
 static void unset_fields_become_the_receivers_defaults(void **state)
@@ -184,15 +184,15 @@ static void unset_fields_become_the_receivers_defaults(void **state)
         arena_init(&arena, 100000);
         baton_type type2 = { .descriptor = &kinds2__all__descriptor };
         Kinds2__All all2 = KINDS2__ALL__INIT;
-        struct stream stream;
+        struct graph_stream stream;
         ProtobufCMessage *decoded;
         /* Not set, and so not to be looked at. */
         all2.d_bytes = (ProtobufCBinaryData){ 1000, (uint8_t *)(uintptr_t)16 };
         all2.o_bytes = all2.d_bytes;
         all2.o_string = NULL;
         all2.d_string = NULL;
-        assert_int_equal(stream_encode(&stream, &type2, &all2.base, UINT32_MAX), 0);
-        assert_int_equal(stream_decode(&stream, &type2, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_encode(&stream, &type2, &all2.base, UINT32_MAX), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type2, &arena, &decoded), 0);
         const Kinds2__All *got2 = (const Kinds2__All *)decoded;
         assert_ptr_equal(got2->d_string, kinds2__all__d_string__default_value);
         assert_ptr_equal(got2->d_bytes.data, kinds2__all__d_bytes__default_value_data);
@@ -201,26 +201,26 @@ static void unset_fields_become_the_receivers_defaults(void **state)
         assert_null(got2->o_bytes.data);
         assert_int_equal(got2->o_bytes.len, 0);
         assert_int_equal(got2->d_int32, -42);
-        stream_free(&stream);
+        graph_stream_free(&stream);
 
         /* Set to nothing, though there is a default. */
         all2.has_d_bytes = 1;
         all2.d_bytes.len = 0;
         all2.d_string = (char *)"";
-        assert_int_equal(stream_encode(&stream, &type2, &all2.base, UINT32_MAX), 0);
-        assert_int_equal(stream_decode(&stream, &type2, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_encode(&stream, &type2, &all2.base, UINT32_MAX), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type2, &arena, &decoded), 0);
         got2 = (const Kinds2__All *)decoded;
         assert_true(got2->has_d_bytes);
         assert_int_equal(got2->d_bytes.len, 0);
         assert_string_equal(got2->d_string, "");
-        stream_free(&stream);
+        graph_stream_free(&stream);
 
         Kinds3__All all3 = KINDS3__ALL__INIT;
         baton_type type3 = { .descriptor = &kinds3__all__descriptor };
-        assert_int_equal(stream_encode(&stream, &type3, &all3.base, UINT32_MAX), 0);
-        assert_int_equal(stream_decode(&stream, &type3, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_encode(&stream, &type3, &all3.base, UINT32_MAX), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type3, &arena, &decoded), 0);
         assert_ptr_equal(((Kinds3__All *)decoded)->f_string, protobuf_c_empty_string);
-        stream_free(&stream);
+        graph_stream_free(&stream);
         arena_deinit(&arena);
 }
 

@@ -6,7 +6,7 @@
 #include "kinds2.pb-c.h"
 #include "kinds3.pb-c.h"
 #include "random_message.h"
-#include "stream.h"
+#include "graph_stream.h"
 #include "types.h"
 #include "walkers.h"
 #include <setjmp.h>
@@ -115,7 +115,7 @@ static int attack_both(const baton_type *type, const void *data, size_t size)
         return r;
 }
 
-static void replace_words(const baton_type *type, const struct stream *stream)
+static void replace_words(const baton_type *type, const struct graph_stream *stream)
 {
         static const uint64_t evil[] = { 0,
                                          1,
@@ -153,7 +153,7 @@ static void replace_words(const baton_type *type, const struct stream *stream)
 }
 
 /* A short stream is never taken for a whole one; only the unknown fields at the end may be missing. */
-static void truncate_stream(const baton_type *type, const struct stream *stream, size_t whole)
+static void truncate_stream(const baton_type *type, const struct graph_stream *stream, size_t whole)
 {
         size_t step = stream->size > 2000 ? 31 : 1;
         for (size_t size = 0; size < stream->size; size += step) {
@@ -173,14 +173,14 @@ static void broken_streams_do_no_harm(void **state)
                         baton_arena arena;
                         arena_init(&arena, SIZE_MAX);
                         ProtobufCMessage *message = random_message(&random, test_types[i]->descriptor, &arena, 2);
-                        struct stream stream;
-                        assert_int_equal(stream_encode(&stream, test_types[i], message, round & 1 ? 32 : UINT32_MAX),
-                                         0);
+                        struct graph_stream stream;
+                        assert_int_equal(
+                                graph_stream_encode(&stream, test_types[i], message, round & 1 ? 32 : UINT32_MAX), 0);
                         message->n_unknown_fields = 0;
                         size_t whole = (size_t)graph_size(test_types[i], message, round & 1 ? 32 : UINT32_MAX);
                         truncate_stream(test_types[i], &stream, whole);
                         replace_words(test_types[i], &stream);
-                        stream_free(&stream);
+                        graph_stream_free(&stream);
                         arena_deinit(&arena);
                 }
         }
@@ -348,15 +348,15 @@ static void memory_is_bounded(void **state)
         all.n_r_empty = 4000;
         all.r_empty = array;
         baton_type type = { .descriptor = &kinds3__all__descriptor };
-        struct stream stream;
+        struct graph_stream stream;
         ProtobufCMessage *message;
-        assert_int_equal(stream_encode(&stream, &type, &all.base, UINT32_MAX), 0);
-        assert_int_equal(stream_decode(&stream, &type, &arena, &message), -ENOMEM);
+        assert_int_equal(graph_stream_encode(&stream, &type, &all.base, UINT32_MAX), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type, &arena, &message), -ENOMEM);
         arena_deinit(&arena);
         arena_init(&arena, stream.size * 5 + 8192);
-        assert_int_equal(stream_decode(&stream, &type, &arena, &message), 0);
+        assert_int_equal(graph_stream_decode(&stream, &type, &arena, &message), 0);
         arena_deinit(&arena);
-        stream_free(&stream);
+        graph_stream_free(&stream);
 }
 
 struct race {
@@ -390,11 +390,11 @@ static void a_racing_writer_does_no_harm(void **state)
         random_seed(&random, 77);
         baton_arena arena;
         arena_init(&arena, SIZE_MAX);
-        struct stream stream;
+        struct graph_stream stream;
         do {
                 ProtobufCMessage *message = random_message(&random, &kinds3__all__descriptor, &arena, 3);
-                assert_int_equal(stream_encode(&stream, test_types[4], message, UINT32_MAX), 0);
-        } while (stream.size < 4000 && (stream_free(&stream), true));
+                assert_int_equal(graph_stream_encode(&stream, test_types[4], message, UINT32_MAX), 0);
+        } while (stream.size < 4000 && (graph_stream_free(&stream), true));
         arena_deinit(&arena);
 
         struct race race = { .words = (_Atomic uint64_t *)(void *)stream.data, .n = stream.size / 8 };
@@ -411,7 +411,7 @@ static void a_racing_writer_does_no_harm(void **state)
         }
         atomic_store(&race.stop, true);
         pthread_join(thread, NULL);
-        stream_free(&stream);
+        graph_stream_free(&stream);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "stream.h"
+#include "graph_stream.h"
 #include "codec/graph.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,14 +7,14 @@
 
 struct lending_writer {
         baton_graph_writer writer;
-        struct stream *stream;
+        struct graph_stream *stream;
 };
 
 static int lend(baton_graph_writer *writer, const void *data, size_t size, uint64_t *offset)
 {
-        struct stream *stream = ((struct lending_writer *)(void *)writer)->stream;
+        struct graph_stream *stream = ((struct lending_writer *)(void *)writer)->stream;
         size_t at = (stream->heap_size + 63) & ~(size_t)63;
-        if (at + size > STREAM_HEAP)
+        if (at + size > GRAPH_STREAM_HEAP)
                 return -ENOBUFS;
         memcpy(stream->heap + at, data, size);
         stream->heap_size = at + size;
@@ -23,15 +23,16 @@ static int lend(baton_graph_writer *writer, const void *data, size_t size, uint6
         return 0;
 }
 
-int stream_encode(struct stream *stream, const baton_type *type, const ProtobufCMessage *message, uint32_t lend_min)
+int graph_stream_encode(struct graph_stream *stream, const baton_type *type, const ProtobufCMessage *message,
+                        uint32_t lend_min)
 {
-        *stream = (struct stream){ .lend_min = lend_min };
+        *stream = (struct graph_stream){ .lend_min = lend_min };
         int64_t size = graph_size(type, message, lend_min);
         if (size < 0)
                 return (int)size;
         stream->size = (size_t)size;
         stream->data = calloc(1, stream->size);
-        stream->heap = calloc(1, STREAM_HEAP); /* the gaps are compared too */
+        stream->heap = calloc(1, GRAPH_STREAM_HEAP); /* the gaps are compared too */
         struct lending_writer writer = {
                 .writer = { .at = stream->data,
                             .end = stream->data + stream->size,
@@ -45,7 +46,8 @@ int stream_encode(struct stream *stream, const baton_type *type, const ProtobufC
         return r;
 }
 
-int stream_decode(const struct stream *stream, const baton_type *type, baton_arena *arena, ProtobufCMessage **message)
+int graph_stream_decode(const struct graph_stream *stream, const baton_type *type, baton_arena *arena,
+                        ProtobufCMessage **message)
 {
         baton_graph_reader reader = { .at = stream->data,
                                       .end = stream->data + stream->size,
@@ -58,11 +60,11 @@ int stream_decode(const struct stream *stream, const baton_type *type, baton_are
         return r;
 }
 
-void stream_free(struct stream *stream)
+void graph_stream_free(struct graph_stream *stream)
 {
         free(stream->data);
         free(stream->heap);
-        *stream = (struct stream){ 0 };
+        *stream = (struct graph_stream){ 0 };
 }
 
 baton_type generic(const baton_type *type)
