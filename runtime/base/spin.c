@@ -2,6 +2,8 @@
 #include "base/spin.h"
 #include "base/clock.h"
 #include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 enum {
@@ -12,10 +14,22 @@ enum {
         PATIENCE_LEAST_NS = 250,
 };
 
+/* Asked once: glibc reads a file of sysfs each time, and there is a spin for each stream that is served. */
+static bool one_cpu(void)
+{
+        static _Atomic long cpus;
+        long n = atomic_load_explicit(&cpus, memory_order_relaxed);
+        if (!n) {
+                n = sysconf(_SC_NPROCESSORS_ONLN);
+                atomic_store_explicit(&cpus, n, memory_order_relaxed);
+        }
+        return n < 2;
+}
+
 void spin_init(struct spin *spin, uint64_t max_ns, uint64_t patience_ns)
 {
         /* Not this thread's affinity: pinned to one CPU, with its peer pinned to another, is where polling is best. */
-        if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        if (one_cpu())
                 max_ns = 0;
         spin->max_ns = max_ns;
         spin->patience_ns = spin->patience_most_ns = patience_ns;
