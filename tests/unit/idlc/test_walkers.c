@@ -8,7 +8,7 @@
 #include "legacy.baton.h"
 #include "options.baton.h"
 #include "random_message.h"
-#include "stream.h"
+#include "graph_stream.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -29,32 +29,32 @@ static const baton_type *const types[] = {
 static void check_refused(const baton_type *type, const ProtobufCMessage *message)
 {
         baton_type plain = generic(type);
-        struct stream stream;
-        assert_int_equal(stream_encode(&stream, type, message, UINT32_MAX), -ENODATA);
-        stream_free(&stream);
-        assert_int_equal(stream_encode(&stream, &plain, message, UINT32_MAX), -ENODATA);
-        stream_free(&stream);
+        struct graph_stream stream;
+        assert_int_equal(graph_stream_encode(&stream, type, message, UINT32_MAX), -ENODATA);
+        graph_stream_free(&stream);
+        assert_int_equal(graph_stream_encode(&stream, &plain, message, UINT32_MAX), -ENODATA);
+        graph_stream_free(&stream);
 }
 
 static void check(const baton_type *type, const ProtobufCMessage *message, uint32_t lend_min)
 {
         baton_type plain = generic(type);
-        struct stream special, general;
-        assert_int_equal(stream_encode(&special, type, message, lend_min), 0);
-        assert_int_equal(stream_encode(&general, &plain, message, lend_min), 0);
+        struct graph_stream special, general;
+        assert_int_equal(graph_stream_encode(&special, type, message, lend_min), 0);
+        assert_int_equal(graph_stream_encode(&general, &plain, message, lend_min), 0);
         assert_int_equal(special.size, general.size);
         assert_memory_equal(special.data, general.data, special.size);
 
         baton_arena arena;
         arena_init(&arena, SIZE_MAX);
         ProtobufCMessage *decoded;
-        assert_int_equal(stream_decode(&special, type, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&special, type, &arena, &decoded), 0);
         assert_same_message(message, decoded);
-        assert_int_equal(stream_decode(&general, &plain, &arena, &decoded), 0);
+        assert_int_equal(graph_stream_decode(&general, &plain, &arena, &decoded), 0);
         assert_same_message(message, decoded);
         arena_deinit(&arena);
-        stream_free(&special);
-        stream_free(&general);
+        graph_stream_free(&special);
+        graph_stream_free(&general);
 }
 
 static void walkers_equal_the_generic_walk(void **state)
