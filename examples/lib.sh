@@ -70,3 +70,13 @@ expect_error() {
         [[ $status -eq 1 ]] || fail "'$*' ended with status $status instead of 1"
         [[ $output == *"$text"* ]] || fail "'$*' said '$output' instead of '$text'"
 }
+
+# wait_for TEXT FILE: until the file has the text.
+wait_for() {
+        local _
+        for _ in {1..500}; do
+                grep -q -- "$1" "$2" && return
+                sleep 0.01
+        done
+        fail "no '$1' in $2 within 5 s"
+}

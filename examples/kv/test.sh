@@ -73,16 +73,6 @@ pages() {
         [[ $(kv scan page: | sort -u | wc -l) == 249 && $(kv scan page: | wc -l) == 249 ]] || fail "scan of three pages"
 }
 
-# wait_for TEXT FILE: until the file has the text.
-wait_for() {
-        local _
-        for _ in {1..500}; do
-                grep -q -- "$1" "$2" && return
-                sleep 0.01
-        done
-        fail "no '$1' in $2 within 5 s"
-}
-
 bulk() {
         kv delete word:the
         kv load "$text"
