@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY = 100000, LARGE = 3 << 20 };
+enum { MANY = 100000 / LESS, LARGE = (3 << 20) / LESS };
 
 static const size_t sizes[] = { 0, 1, 63, 1000, 4095, 4096, 5000, 40000, 65536, 70000, 200000, LARGE };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
@@ -158,7 +158,7 @@ static void test_produce_sizes(void **state)
                 Conformance__Script script = script_of();
                 const Conformance__Item *item;
                 uint64_t n = 0;
-                script.count = sizes[i] < 100000 ? 200 : 20;
+                script.count = (sizes[i] < 100000 ? 200 : 20) / LESS;
                 script.size = sizes[i];
                 script.text_size = sizes[N_SIZES - 1 - i] < 100000 ? sizes[N_SIZES - 1 - i] : 100000;
                 baton_stream *stream = probe_produce_open(channel, &script, NULL);
@@ -178,7 +178,7 @@ static void test_produce_sizes(void **state)
 static void test_lent_to_the_server(void **state)
 {
         (void)state;
-        enum { SIZE = 1 << 20, TIMES = 200 };
+        enum { SIZE = 1 << 20, TIMES = 200 / LESS };
         Conformance__Script script = script_of();
         uint8_t *data = baton_channel_alloc(channel, SIZE);
         assert_non_null(data);
@@ -201,7 +201,7 @@ static void test_lent_to_the_server(void **state)
 static void test_lent_to_the_client(void **state)
 {
         (void)state;
-        enum { SIZE = 1 << 20, TIMES = 200 };
+        enum { SIZE = 1 << 20, TIMES = 200 / LESS };
         Conformance__Script script = script_of();
         const Conformance__Item *item;
         const uint8_t *place = NULL;

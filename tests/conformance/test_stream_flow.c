@@ -76,7 +76,7 @@ static void expect_others_go_on(void)
         Conformance__Script script = script_of();
         script.count = 2000;
         script.size = 100;
-        for (int i = 0; i < 20; i++) {
+        for (int i = 0; i < 20 / LESS; i++) {
                 expect_alive(channel);
                 expect_chat(channel, 20);
         }
@@ -127,7 +127,7 @@ static void slow_server(uint32_t window)
         for (int i = 0; i < 1000 && calls == before; i++)
                 assert_true(baton_loop_wait(loop, 10) >= 0);
         assert_true(calls > before); /* it was told that there is room */
-        for (uint64_t end_at = n + 5000; n < end_at;) {
+        for (uint64_t end_at = n + 5000 / LESS; n < end_at;) {
                 uint8_t *data = pattern(ITEM, (uint32_t)n);
                 Conformance__Item item = item_of(n, data, ITEM);
                 int error = probe_collect_write(stream, &item);
@@ -212,7 +212,7 @@ static void test_blocked_writer(void **state)
 
 static void slow_client(uint32_t window, baton_loop *on, size_t size)
 {
-        enum { COUNT = 3000 };
+        enum { COUNT = 2000 };
         uint64_t calls = 0, limit = window ? window : 65536, n = 0;
         Conformance__Script script = script_of();
         const Conformance__Item *item;
