@@ -89,8 +89,10 @@ static void on_retry(struct loop_timer *timer)
         enter(lane);
         client_streams_room(lane, true);
         client_streams_tell(lane);
-        if (!lane->closed && atomic_load_explicit(&lane->waits, memory_order_relaxed))
+        pthread_mutex_lock(&lane->lock);
+        if (!lane->closed && !list_empty(&lane->wanting))
                 loop_timer_set(lane->loop, timer, clock_now_ns() + HEAP_RETRY_NS);
+        pthread_mutex_unlock(&lane->lock);
         leave(lane);
 }
 
@@ -108,7 +110,7 @@ void async_lane_attend(struct async_lane *lane)
 static void leave_server(struct async_lane *lane)
 {
         pthread_mutex_lock(&lane->lock);
-        bool idle = !lane->n_used && list_empty(&lane->waiting);
+        bool idle = !lane->n_used && list_empty(&lane->waiting) && list_empty(&lane->wanting);
         lane->left |= idle; /* another thread may be about to start a call: that one goes elsewhere */
         pthread_mutex_unlock(&lane->lock);
         if (idle)
@@ -129,10 +131,10 @@ static void attend(struct loop_task *task)
         enter(lane);
         pthread_mutex_lock(&lane->lock);
         lane->attend_posted = false;
-        bool waiting = !list_empty(&lane->waiting);
+        bool wanting = !list_empty(&lane->wanting);
         pthread_mutex_unlock(&lane->lock);
         async_next_due(lane, 0); /* another thread may have brought an earlier one */
-        if (waiting && !lane->retry.node.due_ns)
+        if (wanting && !lane->retry.node.due_ns)
                 loop_timer_set(lane->loop, &lane->retry, clock_now_ns() + HEAP_RETRY_NS);
         /* Also to look at the lane at all, at first, and to ask for a bell where there is room, later. */
         loop_poller_wake(lane->loop, &lane->poller);
@@ -185,7 +187,10 @@ static int receive_one(struct async_lane *lane)
 /* Tells the server that its ring has room again. Only streams wait for that; replies find room by themselves. */
 static void announce(struct async_lane *lane)
 {
-        if (!atomic_load_explicit(&lane->n_streams, memory_order_relaxed))
+        /* Where there are none, only answers wait, which are also sent without: a bell that is missed costs a millisecond, a fence
+         * for each batch of replies more. */
+        if (!atomic_load_explicit(&lane->n_streams, memory_order_relaxed) &&
+            !(atomic_load_explicit(&lane->ends.peer->asleep, memory_order_relaxed) & 1))
                 return;
         pthread_mutex_lock(&lane->lock);
         connection_notify_room(lane->connection, &lane->ends);
@@ -329,6 +334,7 @@ int shm_async_open(struct connection *connection, baton_loop *loop, uint64_t dea
         list_init(&lane->poller.link);
         list_init(&lane->excited);
         list_init(&lane->waiting);
+        list_init(&lane->wanting);
         int error = open_ends(lane, deadline_ns);
         if (error >= 0)
                 error = loop_source_add(loop, &lane->bell, EPOLLIN);

@@ -43,8 +43,9 @@ struct async_lane {
         uint32_t n_used;
         uint32_t free_slot;
         struct timers deadlines;
-        struct list waiting; /* streams that wait for room */
-        atomic_bool waits;   /* there are some; set under the lock */
+        struct list waiting; /* streams that wait for room in the ring */
+        struct list wanting; /* and those that wait for some in the heap, for which there is no bell */
+        atomic_bool waits;   /* some wait for the ring; set under the lock */
         bool attend_posted;
         bool left; /* nothing starts on it any more: it is lost, as the server drains, or is gone */
 };

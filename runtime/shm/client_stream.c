@@ -29,8 +29,9 @@ static void wait_for_room(struct stream *stream)
         if (!list_empty(
                     &stream->waiting)) /* the loop knows: a writer that looks again must not keep it from sleeping */
                 return;
-        list_append(&lane->waiting, &stream->waiting);
-        atomic_store_explicit(&lane->waits, true, memory_order_relaxed);
+        list_append(stream->needs_heap ? &lane->wanting : &lane->waiting, &stream->waiting);
+        if (!stream->needs_heap)
+                atomic_store_explicit(&lane->waits, true, memory_order_relaxed);
         /* A loop that sleeps did not ask for a bell where there is room; for the heap there is none. */
         if (!loop_is_current(lane->loop) || stream->needs_heap)
                 async_lane_attend(lane);
@@ -80,11 +81,34 @@ static void free_end(struct stream_end *end)
         free(end);
 }
 
+static void forget(struct list *waiting)
+{
+        while (!list_empty(waiting)) {
+                struct stream_end *end = end_of(container_of(waiting->next, struct stream, waiting));
+                list_remove(&end->stream.waiting);
+                if (!end->client)
+                        free_end(end);
+        }
+}
+
 void client_streams_forget(struct async_lane *lane)
 {
-        while (!list_empty(&lane->waiting)) {
-                struct stream_end *end = end_of(container_of(lane->waiting.next, struct stream, waiting));
+        forget(&lane->waiting);
+        forget(&lane->wanting);
+}
+
+/* The lock is held. */
+static void get_on(struct list *waiting, bool heap)
+{
+        for (struct list *at = waiting->next; at != waiting;) {
+                struct stream_end *end = end_of(container_of(at, struct stream, waiting));
+                at = at->next;
+                int tell = stream_room(&end->stream, heap);
+                if (tell == -EAGAIN)
+                        break; /* the ring is full: the others wait for the same */
                 list_remove(&end->stream.waiting);
+                if (tell)
+                        excite(end);
                 if (!end->client)
                         free_end(end);
         }
@@ -93,20 +117,9 @@ void client_streams_forget(struct async_lane *lane)
 void client_streams_room(struct async_lane *lane, bool heap)
 {
         pthread_mutex_lock(&lane->lock);
-        for (struct list *at = lane->waiting.next; at != &lane->waiting;) {
-                struct stream_end *end = end_of(container_of(at, struct stream, waiting));
-                at = at->next;
-                int tell = stream_room(&end->stream, heap);
-                if (tell == -EAGAIN && !end->stream.needs_heap)
-                        break; /* the ring is full: the others wait for the same */
-                if (tell == -EAGAIN)
-                        continue;
-                list_remove(&end->stream.waiting);
-                if (tell)
-                        excite(end);
-                if (!end->client)
-                        free_end(end);
-        }
+        get_on(&lane->waiting, false);
+        if (heap)
+                get_on(&lane->wanting, true);
         atomic_store_explicit(&lane->waits, !list_empty(&lane->waiting), memory_order_relaxed);
         pthread_mutex_unlock(&lane->lock);
 }

@@ -82,7 +82,8 @@ int inbox_push(struct inbox *inbox, const struct ring_record *record, struct mes
         uint32_t filled = atomic_load_explicit(&chunk->filled, memory_order_relaxed);
         struct entry *entry = (struct entry *)(chunk->bytes + filled);
         *entry = (struct entry){ .message = { .body = *body,
-                                              .lines = inbox_lines(record->next - record->line, record->flags),
+                                              .lines = inbox_lines(record->next - record->line, record->flags,
+                                                                   record->deadline_ns),
                                               .graph = record->flags & SHM_GRAPH },
                                  .size = size };
         if (here) {

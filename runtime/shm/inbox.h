@@ -35,10 +35,10 @@ struct inbox_message {
         bool graph;
 };
 
-/* What a message of so many lines in the ring takes of its stream's window. */
-static inline uint32_t inbox_lines(uint64_t lines, uint8_t flags)
+/* What a message of so many lines in the ring takes of its stream's window; more: what it counts besides. */
+static inline uint32_t inbox_lines(uint64_t lines, uint8_t flags, uint64_t more)
 {
-        return (uint32_t)(flags & SHM_LOAN && lines < SHM_LOAN_LINES ? SHM_LOAN_LINES : lines);
+        return (uint32_t)((flags & SHM_LOAN && lines < SHM_LOAN_LINES ? SHM_LOAN_LINES : lines) + more);
 }
 
 void inbox_init(struct inbox *inbox, struct inbox_budget *budget);

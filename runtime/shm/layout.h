@@ -37,7 +37,8 @@ struct shm_record {
         uint8_t kind;          /* shm_kind */
         uint8_t flags;         /* shm_flags */
         uint64_t call;         /* the client's number of the call; a reply repeats it */
-        uint64_t deadline_ns;  /* request: CLOCK_MONOTONIC, 0: none. Credit: lines. */
+        uint64_t
+                deadline_ns; /* request: CLOCK_MONOTONIC, 0: none. Credit: lines. Message: lines that it counts besides its own */
 };
 
 /*
@@ -45,10 +46,11 @@ struct shm_record {
  * ends what its slot held before. Both sides may send records for calls that the other has just ended: they are dropped.
  *
  * Streams. Each side lets the other send so many lines of messages ahead (stream_window, in HELLO and WELCOME), counted with their
- * headers, and gives the credit back as its reader gets on. A message with a loan counts as SHM_LOAN_LINES at least: a connection has
- * few, and a stream that is not read must not hold them all. A message may be sent while there is any credit left.
+ * headers, and gives the credit back as its reader gets on. A stream that is not read must hold neither all of a connection's loans nor
+ * all of its heap: a message with a loan counts as SHM_LOAN_LINES at least, and one line more for each SHM_LENT_PER_LINE bytes
+ * that it lends. A message may be sent while there is any credit left.
  */
-enum { SHM_SLOT_BITS = 16, SHM_LOAN_LINES = 16 };
+enum { SHM_SLOT_BITS = 16, SHM_LOAN_LINES = 16, SHM_LENT_PER_LINE = 16 << 10 };
 
 enum shm_kind {
         SHM_PAD = 1, /* fills the ring up to its end */

@@ -170,6 +170,8 @@ static void complete(struct sender *sender, struct shm_record *header, size_t si
         heap_loan_sent(&sender->lane->link->heap, (uint32_t)sender->loan);
         header->flags |= SHM_LOAN;
         header->size = (uint32_t)(padded + sizeof loan);
+        if (header->kind == SHM_MESSAGE)
+                header->deadline_ns = sender->lent / SHM_LENT_PER_LINE;
 }
 
 /* What was sent took: `size` bytes encoded, and payloads. */
@@ -223,6 +225,7 @@ static int outline(struct sender *sender, struct shm_record *header, const Proto
         if (sender->form->graph)
                 header->flags |= SHM_GRAPH;
         count(sender, (size_t)written);
+        sender->lent += (size_t)written;
         complete(sender, header, sender->prefix + sizeof place);
         return 0;
 }

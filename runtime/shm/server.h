@@ -59,7 +59,8 @@ struct server_lane {
         uint32_t n_calls; /* slots of that table; changed by the loop */
         struct timers deadlines;
         struct loop_timer deadline; /* the earliest; the loop's */
-        struct list waiting;        /* streams that wait for room */
+        struct list waiting;        /* streams that wait for room in the ring */
+        struct list wanting;        /* and those that wait for some in the heap, for which there is no bell */
         atomic_bool waits;          /* there are some; set under the lock */
         struct list excited;        /* calls whose handlers are to be told; the loop's */
         uint32_t n_turns;           /* the connection's turn that this lane last had a part in; the loop's */

@@ -244,11 +244,11 @@ static bool arm(struct loop_poller *poller)
 {
         struct server_lane *lane = lane_of(poller);
         pthread_mutex_lock(&lane->lock);
-        bool waiting = waits(lane);
+        bool waiting = waits(lane), wanting = !list_empty(&lane->wanting);
         wake_arm(&lane->ends.waker, waiting);
         bool room = waiting && ring_has_room(&lane->ends.out, ring_largest(&lane->ends.out)) != -EAGAIN;
         pthread_mutex_unlock(&lane->lock);
-        if (waiting && !lane->retry.node.due_ns) /* for room in the heap, and clients that ring no bell for it */
+        if ((waiting || wanting) && !lane->retry.node.due_ns) /* clients of blocking calls ring no bell for room */
                 loop_timer_set(lane->connection->loop, &lane->retry, clock_now_ns() + RETRY_LEAST_NS);
         return room || (ring_ready(&lane->ends.in) && !stalled(lane));
 }
@@ -272,6 +272,7 @@ struct server_lane *server_lane_new(struct server_connection *connection, int be
         pthread_mutex_init(&lane->lock, NULL);
         list_init(&lane->parked);
         list_init(&lane->waiting);
+        list_init(&lane->wanting);
         list_init(&lane->excited);
         return lane;
 }

@@ -53,6 +53,9 @@ static bool make_room(struct server_lane *lane, uint64_t number)
         if (!calls)
                 return false;
         memset(calls + lane->n_calls, 0, (n - lane->n_calls) * sizeof *calls);
+        /* A hostile client can make it large: it counts against the connection, for as long as that lasts. */
+        atomic_fetch_add_explicit(&lane->connection->held.used, (n - lane->n_calls) * sizeof *calls,
+                                  memory_order_relaxed);
         lane->calls = calls;
         lane->n_calls = n;
         return true;
@@ -190,8 +193,9 @@ static void wait_for_room(struct stream *stream)
 {
         struct server_lane *lane = call_of(stream)->lane;
         if (list_empty(&stream->waiting))
-                list_append(&lane->waiting, &stream->waiting);
-        atomic_store_explicit(&lane->waits, true, memory_order_relaxed);
+                list_append(stream->needs_heap ? &lane->wanting : &lane->waiting, &stream->waiting);
+        if (!stream->needs_heap)
+                atomic_store_explicit(&lane->waits, true, memory_order_relaxed);
         server_lane_attend(lane);
 }
 
@@ -452,23 +456,29 @@ void server_streams_tell(struct server_lane *lane)
         }
 }
 
-bool server_streams_room(struct server_lane *lane, bool heap)
+/* The lock is held. */
+static void get_on(struct list *waiting, bool heap)
 {
-        pthread_mutex_lock(&lane->lock);
-        for (struct list *at = lane->waiting.next; at != &lane->waiting;) {
+        for (struct list *at = waiting->next; at != waiting;) {
                 struct shm_server_call *self = call_of(container_of(at, struct stream, waiting));
                 at = at->next;
                 int tell = stream_room(&self->stream, heap);
-                if (tell == -EAGAIN && !self->stream.needs_heap)
-                        break; /* the ring is full: the others wait for the same */
                 if (tell == -EAGAIN)
-                        continue;
+                        break; /* the ring is full: the others wait for the same */
                 list_remove(&self->stream.waiting);
                 if (tell)
                         excite(self);
         }
-        bool left = !list_empty(&lane->waiting);
-        atomic_store_explicit(&lane->waits, left, memory_order_relaxed);
+}
+
+bool server_streams_room(struct server_lane *lane, bool heap)
+{
+        pthread_mutex_lock(&lane->lock);
+        get_on(&lane->waiting, false);
+        if (heap)
+                get_on(&lane->wanting, true);
+        bool ring = !list_empty(&lane->waiting), left = ring || !list_empty(&lane->wanting);
+        atomic_store_explicit(&lane->waits, ring, memory_order_relaxed);
         pthread_mutex_unlock(&lane->lock);
         return left;
 }

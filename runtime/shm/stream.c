@@ -78,7 +78,7 @@ static int send_message(struct stream *stream, const struct message_form *form, 
         }
         if (error < 0)
                 return error;
-        stream->credit -= inbox_lines(ring_lines(header.size), header.flags);
+        stream->credit -= inbox_lines(ring_lines(header.size), header.flags, header.deadline_ns);
         stream->side->notify(stream);
         return 0;
 }
@@ -145,15 +145,17 @@ int stream_deliver(struct stream *stream, const struct ring_record *record)
         int error = message_locate(stream->link, record, &body);
         if (error < 0)
                 return error;
-        if (stream->in_done || stream->allowance <= 0)
+        if (stream->in_done || stream->allowance <= 0 || record->deadline_ns > SHM_CREDIT_MOST)
                 error = error_set(-EPROTO, "the peer sent a message %s",
-                                  stream->in_done ? "after the last" : "beyond its credit");
+                                  stream->in_done          ? "after the last"
+                                  : stream->allowance <= 0 ? "beyond its credit"
+                                                           : "that counts for more than there can be");
         else
                 error = inbox_push(&stream->inbox, record, &body);
         message_return(stream->link, &body);
         if (error < 0)
                 return error;
-        stream->allowance -= inbox_lines(record->next - record->line, record->flags);
+        stream->allowance -= inbox_lines(record->next - record->line, record->flags, record->deadline_ns);
         return tell(&stream->hungry);
 }
 
