@@ -25,7 +25,7 @@ struct pump *pump_new(void)
         }
         atomic_init(&pump->references, 1);
         pthread_mutex_init(&pump->lock, NULL);
-        pthread_cond_init(&pump->moved, NULL);
+        list_init(&pump->sleepers);
         pump->kick.run = on_kick;
         return pump;
 }
@@ -40,25 +40,46 @@ void pump_unref(struct pump *pump)
         if (atomic_fetch_sub_explicit(&pump->references, 1, memory_order_acq_rel) != 1)
                 return;
         baton_loop_free(pump->loop);
-        pthread_cond_destroy(&pump->moved);
         pthread_mutex_destroy(&pump->lock);
         free(pump);
 }
 
 /* ---- the lock is held ------------------------------------------------------------------------------------- */
 
-static void announce(struct pump *pump)
+/* A thread that waits. */
+struct sleeper {
+        const void *stream; /* NULL: for the seat alone */
+        bool moved;
+        pthread_cond_t wake;
+        struct list link;
+};
+
+static void lie_down(struct pump *pump, struct sleeper *self, const void *stream)
 {
-        pump->moves++;
-        if (pump->waiting)
-                pthread_cond_broadcast(&pump->moved);
+        *self = (struct sleeper){ .stream = stream };
+        pthread_cond_init(&self->wake, NULL);
+        list_append(&pump->sleepers, &self->link);
 }
 
-static void sleep_locked(struct pump *pump)
+static void get_up(struct sleeper *self)
 {
-        pump->waiting++;
-        pthread_cond_wait(&pump->moved, &pump->lock);
-        pump->waiting--;
+        list_remove(&self->link);
+        pthread_cond_destroy(&self->wake);
+}
+
+/* The seat is free: one who waits is to take it, first of all one who wants nothing else. */
+static void pass_seat(struct pump *pump)
+{
+        struct sleeper *next = NULL;
+        if (pump->driven)
+                return;
+        for (struct list *at = pump->sleepers.next; at != &pump->sleepers; at = at->next) {
+                struct sleeper *sleeper = container_of(at, struct sleeper, link);
+                if (!next || (next->stream && !sleeper->stream))
+                        next = sleeper;
+        }
+        if (next)
+                pthread_cond_signal(&next->wake);
 }
 
 /* Turns the loop until something happens. */
@@ -69,50 +90,73 @@ static void drive(struct pump *pump)
         baton_loop_wait(pump->loop, -1);
         pthread_mutex_lock(&pump->lock);
         pump->driven = false;
-        announce(pump);
+}
+
+/* Sleeps until the stream has moved, or turns the loop once. */
+static void await_move(struct pump *pump, struct sleeper *self)
+{
+        while (!self->moved) {
+                if (!pump->driven && !pump->wanted) {
+                        drive(pump);
+                        return;
+                }
+                if (!pump->driven) /* another one has just left it to those who want it */
+                        pass_seat(pump);
+                pthread_cond_wait(&self->wake, &pump->lock);
+        }
 }
 
 /* ---- for streams ------------------------------------------------------------------------------------------ */
 
-void pump_moved(struct pump *pump)
+void pump_moved(struct pump *pump, const void *stream)
 {
         pthread_mutex_lock(&pump->lock);
-        announce(pump);
+        for (struct list *at = pump->sleepers.next; at != &pump->sleepers; at = at->next) {
+                struct sleeper *sleeper = container_of(at, struct sleeper, link);
+                if (sleeper->stream != stream)
+                        continue;
+                sleeper->moved = true;
+                pthread_cond_signal(&sleeper->wake);
+        }
         pthread_mutex_unlock(&pump->lock);
 }
 
-int pump_wait(struct pump *pump, int (*attempt)(void *context), void *context)
+int pump_wait(struct pump *pump, const void *stream, int (*attempt)(void *context), void *context)
 {
+        struct sleeper self;
+        int n;
+        pthread_mutex_lock(&pump->lock);
+        lie_down(pump, &self, stream); /* before the attempt: what moves meanwhile is not missed */
         for (;;) {
-                pthread_mutex_lock(&pump->lock);
-                uint64_t seen = pump->moves;
+                self.moved = false;
                 pthread_mutex_unlock(&pump->lock);
-                int n = attempt(context);
+                n = attempt(context);
+                pthread_mutex_lock(&pump->lock);
                 if (n != -EAGAIN)
-                        return n;
-                pthread_mutex_lock(&pump->lock);
-                if (pump->moves == seen) {
-                        if (!pump->driven && !pump->wanted)
-                                drive(pump);
-                        else
-                                sleep_locked(pump);
-                }
-                pthread_mutex_unlock(&pump->lock);
+                        break;
+                await_move(pump, &self);
         }
+        get_up(&self);
+        pass_seat(pump);
+        pthread_mutex_unlock(&pump->lock);
+        return n;
 }
 
 void pump_enter(struct pump *pump)
 {
+        struct sleeper self;
         pthread_mutex_lock(&pump->lock);
+        lie_down(pump, &self, NULL);
         pump->wanted++;
         while (pump->driven) {
                 if (!pump->kicked) {
                         pump->kicked = true;
                         loop_post(pump->loop, &pump->kick);
                 }
-                sleep_locked(pump);
+                pthread_cond_wait(&self.wake, &pump->lock);
         }
         pump->wanted--;
+        get_up(&self);
         pump->driven = true;
         pthread_mutex_unlock(&pump->lock);
 }
@@ -130,6 +174,6 @@ void pump_leave(struct pump *pump)
 {
         pthread_mutex_lock(&pump->lock);
         pump->driven = false;
-        announce(pump);
+        pass_seat(pump);
         pthread_mutex_unlock(&pump->lock);
 }

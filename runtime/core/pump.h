@@ -13,12 +13,10 @@
 struct pump {
         atomic_uint references;
         baton_loop *loop;
-        pthread_mutex_t lock; /* all below */
-        pthread_cond_t moved;
-        bool driven;      /* some thread has the seat */
-        uint32_t waiting; /* threads that sleep */
-        uint32_t wanted;  /* those of them that want the seat, and not only news */
-        uint64_t moves;
+        pthread_mutex_t lock;  /* all below */
+        bool driven;           /* some thread has the seat */
+        uint32_t wanted;       /* threads that want it for something else than turning the loop */
+        struct list sleepers;  /* threads that wait, those among them */
         struct loop_task kick; /* makes the driver let go */
         bool kicked;
 };
@@ -28,9 +26,9 @@ struct pump *pump_new(void);
 void pump_ref(struct pump *pump);
 void pump_unref(struct pump *pump);
 
-/* Waits until attempt(context) is not -EAGAIN, and returns that. It is called again whenever something has moved, without the
- * lock. */
-int pump_wait(struct pump *pump, int (*attempt)(void *context), void *context);
+/* Waits until attempt(context) is not -EAGAIN, and returns that. It is called again whenever this stream has moved, without the
+ * lock. stream: any name for it. */
+int pump_wait(struct pump *pump, const void *stream, int (*attempt)(void *context), void *context);
 
 /* Takes the seat: from here to pump_leave this is the loop's thread. */
 void pump_enter(struct pump *pump);
@@ -38,7 +36,7 @@ void pump_enter(struct pump *pump);
 bool pump_try_enter(struct pump *pump);
 void pump_leave(struct pump *pump);
 
-/* A stream has moved. Any thread. */
-void pump_moved(struct pump *pump);
+/* This stream has moved: those who wait for it, and nobody else, look again. Any thread. */
+void pump_moved(struct pump *pump, const void *stream);
 
 #endif

@@ -37,7 +37,7 @@ static void await_opened(baton_stream *stream)
 void stream_tell(baton_stream *stream)
 {
         if (stream->pump) {
-                pump_moved(stream->pump);
+                pump_moved(stream->pump, stream);
         } else {
                 await_opened(stream);
                 stream->ready(stream, stream->context);
@@ -151,7 +151,7 @@ int baton_stream_write(baton_stream *stream, const ProtobufCMessage *message)
         struct writing writing = { stream, message };
         int error = write_once(&writing);
         if (error == -EAGAIN && stream->pump)
-                error = pump_wait(stream->pump, write_once, &writing);
+                error = pump_wait(stream->pump, stream, write_once, &writing);
         if (error >= 0 && stream->observed)
                 observed_message(stream->observed, true);
         return error < 0 ? written(stream, error) : 0;
@@ -220,7 +220,7 @@ static int read_once(void *context)
 static int read_or_wait(baton_stream *stream)
 {
         int n = read_once(stream);
-        return n == -EAGAIN && stream->pump ? pump_wait(stream->pump, read_once, stream) : n;
+        return n == -EAGAIN && stream->pump ? pump_wait(stream->pump, stream, read_once, stream) : n;
 }
 
 int baton_stream_read(baton_stream *stream, const ProtobufCMessage **message)
@@ -257,7 +257,7 @@ const baton_metadata *baton_stream_headers(baton_stream *stream)
 {
         if (!stream || inherited(stream))
                 return NULL;
-        int n = stream->pump ? pump_wait(stream->pump, headers_once, stream) : headers_once(stream);
+        int n = stream->pump ? pump_wait(stream->pump, stream, headers_once, stream) : headers_once(stream);
         const baton_metadata *headers = &stream->outcome->reply.headers;
         return n == 0 && headers->n ? headers : NULL;
 }
@@ -282,7 +282,7 @@ static void await_end(baton_stream *stream)
         }
         if (stream->inner.call.method->flags & BATON_CLIENT_STREAMING)
                 half_close(stream);
-        pump_wait(stream->pump, ended_once, stream);
+        pump_wait(stream->pump, stream, ended_once, stream);
 }
 
 /* Once it has ended. */
