@@ -14,6 +14,13 @@
 
 enum { LONGEST_TEXT = 1024 };
 
+_Thread_local baton_call *call_current;
+
+baton_call *baton_call_current(void)
+{
+        return call_current;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------- */
 
 static void retain_request(struct held *held)

@@ -33,6 +33,10 @@ void call_unref(struct baton_call *call);
 void call_ready(struct baton_call *call);
 void call_cancel(struct baton_call *call);
 
+/* The call whose handler or callback runs on this thread. Reached with each call: from a shared library the default model of
+ * thread-local memory costs a function call. */
+extern _Thread_local baton_call *call_current __attribute__((tls_model("initial-exec")));
+
 /* ---- call_extra.c ----------------------------------------------------------------------------------------- */
 
 /* Makes it where there is none. NULL: out of memory, reason set. */

@@ -183,10 +183,12 @@ bool call_may_wait(const struct baton_call *call)
 
 static void tell(struct baton_call *call, void (*callback)(baton_call *call, void *context), void *context)
 {
-        const struct baton_call *outer = telling;
-        telling = call;
+        const struct baton_call *outer_telling = telling;
+        baton_call *outer = call_current;
+        telling = call_current = call;
         callback(call, context);
-        telling = outer;
+        call_current = outer;
+        telling = outer_telling;
 }
 
 /* ---- cancellation ----------------------------------------------------------------------------------------- */

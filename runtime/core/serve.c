@@ -1,16 +1,9 @@
 /* Running handlers. */
 #include "base/clock.h"
+#include "core/call.h"
 #include "core/executor.h"
 #include "core/observed_call.h"
 #include "core/server.h"
-
-/* Reached with each call: from a shared library the default model of thread-local memory costs a function call. */
-static _Thread_local baton_call *current __attribute__((tls_model("initial-exec")));
-
-baton_call *baton_call_current(void)
-{
-        return current;
-}
 
 /* A handler may turn a loop that runs further ones: current goes back to the outer call. */
 static void run_handler(struct baton_call *call)
@@ -21,11 +14,11 @@ static void run_handler(struct baton_call *call)
                 baton_call_release(call);
                 return;
         }
-        baton_call *outer = current;
-        current = call;
+        baton_call *outer = call_current;
+        call_current = call;
         if (!method->dispatch(offer->handlers, offer->context, call, call->request))
                 baton_call_fail(call, BATON_UNIMPLEMENTED, "%s has no handler on this server", method->path);
-        current = outer;
+        call_current = outer;
         if (__builtin_expect(call->observed != NULL, 0))
                 call_observed_left(call);
         baton_call_release(call);

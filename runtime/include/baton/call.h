@@ -143,7 +143,7 @@ int baton_call_send_headers(baton_call *call);
  * for this one carry on. "" where there is none. Lives as long as the call. */
 const char *baton_call_traceparent(const baton_call *call);
 
-/* The call whose handler runs on this thread; NULL outside of handlers. */
+/* The call whose handler, or ready or cancelled callback, runs on this thread; NULL outside of them. */
 baton_call *baton_call_current(void);
 
 /* The method's full name, "/package.Service/Method". Lives as long as the server. */
