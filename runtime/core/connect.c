@@ -60,6 +60,12 @@ static bool is_up(const baton_channel *channel)
         return channel->newest && channel->transport->state(channel->newest) == CONNECTION_UP;
 }
 
+/* Blocking streams have something to send, and nobody waits in them. On a thread of the transport's. */
+static void turn(struct client_sink *sink)
+{
+        pumps_dispatch(container_of(sink, baton_channel, sink));
+}
+
 /* The server is gone, or drains. On a thread of the transport's. */
 static void leaving(struct client_sink *sink, struct connection *connection)
 {
@@ -98,6 +104,7 @@ void connect_init(baton_channel *channel)
         pthread_condattr_destroy(&monotonic);
         pthread_mutex_init(&channel->lock, NULL);
         channel->sink.leaving = leaving;
+        channel->sink.turn = turn;
 }
 
 void connect_close(baton_channel *channel)

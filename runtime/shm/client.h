@@ -37,6 +37,7 @@ struct connection {
         struct client_sink *sink;   /* the watching thread's, while it watches this connection */
         _Atomic uint32_t dead;      /* enum death; sleepers wait on it too */
         atomic_bool leaving;        /* the server drains; set under `control` */
+        atomic_uint n_untold;       /* streams that ended here, of which the server could not be told yet */
         struct shm_method *methods; /* as the server sent them, sorted by path_hash */
         uint32_t n_methods;
         _Atomic(struct binding *) bindings[METHOD_BUCKETS];

@@ -72,8 +72,17 @@ void client_stream_ended(struct stream_end *end)
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
 
+/* The server was told of its end, or need not be any more; the lock is held, or nobody uses the lane. */
+static void set_told(struct stream_end *end)
+{
+        if (end->untold)
+                atomic_fetch_sub_explicit(&end->lane->connection->n_untold, 1, memory_order_relaxed);
+        end->untold = false;
+}
+
 static void free_end(struct stream_end *end)
 {
+        set_told(end);
         list_remove(&end->excited);
         list_remove(&end->stream.waiting);
         stream_deinit(&end->stream);
@@ -86,6 +95,7 @@ static void forget(struct list *waiting)
         while (!list_empty(waiting)) {
                 struct stream_end *end = end_of(container_of(waiting->next, struct stream, waiting));
                 list_remove(&end->stream.waiting);
+                set_told(end);
                 if (!end->client)
                         free_end(end);
         }
@@ -107,6 +117,7 @@ static void get_on(struct list *waiting, bool heap)
                 if (tell == -EAGAIN)
                         break; /* the ring is full: the others wait for the same */
                 list_remove(&end->stream.waiting);
+                set_told(end);
                 if (tell)
                         excite(end);
                 if (!end->client)
@@ -298,7 +309,12 @@ static void abort_stream(struct stream_end *end)
         if (slot)
                 slot_release(lane, slot);
         stream_abort(&end->stream);
+        bool untold = end->untold = end->stream.cancel_due && !lane->closed;
+        if (untold)
+                atomic_fetch_add_explicit(&lane->connection->n_untold, 1, memory_order_relaxed);
         pthread_mutex_unlock(&lane->lock);
+        if (untold) /* a blocking stream's loop is turned only while somebody waits in it */
+                watch_poke(&lane->connection->watch);
         set_ended(end);
 }
 

@@ -130,6 +130,15 @@ static uint64_t leave(struct connection *connection)
         return clock_now_ns() + LEAVE_RETRY_NS;
 }
 
+/* Streams that wait for room to tell the server of their end. */
+static uint64_t tell_of_ends(struct connection *connection)
+{
+        if (!atomic_load_explicit(&connection->n_untold, memory_order_relaxed) || !connection->sink)
+                return 0;
+        connection->sink->turn(connection->sink);
+        return clock_now_ns() + LEAVE_RETRY_NS;
+}
+
 /* ---- keepalive ---------------------------------------------------------------------------------------------- */
 
 static uint64_t keep_alive(struct connection *connection)
@@ -190,6 +199,8 @@ uint64_t connection_attend(struct watch *watch, bool hung_up)
         pthread_mutex_unlock(&connection->control);
         if (leaving(connection) && !dead(connection))
                 due_ns = deadline_earlier(due_ns, leave(connection));
+        if (!dead(connection))
+                due_ns = deadline_earlier(due_ns, tell_of_ends(connection));
         shm_unref(connection);
         return due_ns;
 }

@@ -131,6 +131,9 @@ struct client_sink {
          * itself. Comes again every now and then until it has, so that none is overlooked. Also comes when it is DOWN because the server
          * is gone. */
         void (*leaving)(struct client_sink *sink, struct connection *connection);
+        /* Streams were cancelled or closed, and found no room to tell the server so: loops that nobody turns just now should be
+         * turned. Comes again every now and then until they have. */
+        void (*turn)(struct client_sink *sink);
 };
 
 /*

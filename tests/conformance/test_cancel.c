@@ -167,6 +167,50 @@ static void test_while_others_wait(void **state)
         expect_chat(channel, 10);
 }
 
+static void *write_till_it_ends(void *context)
+{
+        struct waiting *waiting = context;
+        waiting->error = write_items(waiting->stream, 0, 1000000, 0, NULL, probe_collect_write);
+        waiting->code = probe_collect_finish(waiting->stream, NULL).code;
+        return NULL;
+}
+
+static void *keep_the_worker_busy(void *context)
+{
+        Conformance__Order order = CONFORMANCE__ORDER__INIT;
+        order.sleep_ms = 200;
+        act(context, &order, NULL, NULL);
+        return NULL;
+}
+
+/* There is no room in the ring for all of them to tell so, and later on nobody waits in a stream of this channel. */
+static void test_while_the_ring_is_full(void **state)
+{
+        (void)state;
+        enum { WRITERS = 6 };
+        struct waiting waiting[WRITERS] = { 0 };
+        pthread_t writers[WRITERS], other;
+        baton_channel *own = peer_open(&peer, &(baton_channel_options){ .ring_bytes = 8192 });
+        for (int i = 0; i < WRITERS; i++)
+                waiting[i].stream = probe_collect_open(own, NULL);
+        assert_true(reaches(LIVE, WRITERS));
+        pthread_create(&other, NULL, keep_the_worker_busy, channel);
+        pause_ms(20);
+        for (int i = 0; i < WRITERS; i++)
+                pthread_create(&writers[i], NULL, write_till_it_ends, &waiting[i]);
+        pause_ms(50);
+        for (int i = 0; i < WRITERS; i++)
+                baton_stream_cancel(waiting[i].stream);
+        for (int i = 0; i < WRITERS; i++) {
+                pthread_join(writers[i], NULL);
+                assert_int_equal(waiting[i].code, BATON_CANCELLED);
+                baton_stream_close(waiting[i].stream);
+        }
+        pthread_join(other, NULL);
+        assert_true(settles());
+        baton_channel_close(own);
+}
+
 /* ---- by token --------------------------------------------------------------------------------------------- */
 
 static void *cancel_soon(void *token)
@@ -445,6 +489,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(test_what_came_is_read, begin_inline, end),
                 cmocka_unit_test_setup_teardown(test_while_others_wait, begin_inline, end),
                 cmocka_unit_test_setup_teardown(test_while_others_wait, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_while_the_ring_is_full, begin_inline, end),
                 cmocka_unit_test_setup_teardown(test_blocking_unary, begin_inline, end),
                 cmocka_unit_test_setup_teardown(test_blocking_unary, begin_blocking, end),
                 cmocka_unit_test_setup_teardown(test_asynchronous, begin, finish),
