@@ -99,15 +99,27 @@ static struct reply_box *call_again(baton_channel *channel, const struct patienc
         }
 }
 
-static baton_status complete(baton_channel *channel, const struct call_terms *terms, struct client_call *call,
-                             const ProtobufCMessage **reply)
+static struct reply_box *make(baton_channel *channel, const struct call_terms *terms, struct client_call *call)
 {
-        struct reply_box *box = retry_on(channel) ? call_again(channel, &terms->patience, call)
-                                                  : call_once(channel, &terms->patience, call);
+        return retry_on(channel) ? call_again(channel, &terms->patience, call)
+                                 : call_once(channel, &terms->patience, call);
+}
+
+static baton_status outcome(struct reply_box *box, const struct client_call *call, const ProtobufCMessage **reply)
+{
         if (box)
                 return reply_status(box, call, reply);
         error_set(-ENOMEM, "%s: out of memory", call->method->path);
         return fail_early(call->method, BATON_RESOURCE_EXHAUSTED, reply);
+}
+
+/* The status is written where the caller wants it, and not copied on the way: that would wait for the stores. */
+static baton_status complete(baton_channel *channel, struct call_terms *terms, struct client_call *call,
+                             const ProtobufCMessage **reply)
+{
+        struct reply_box *box = make(channel, terms, call);
+        call_terms_deinit(terms);
+        return outcome(box, call, reply);
 }
 
 /* The same, watched by the channel's observer. */
@@ -117,8 +129,10 @@ static baton_status complete_observed(baton_channel *channel, struct call_terms 
         struct observed observed;
         baton_code code = client_observe(&observed, channel->observer, terms, call->method, call->request);
         call->metadata = terms->metadata;
-        baton_status status = code ? fail_early(call->method, code, reply) : complete(channel, terms, call, reply);
+        baton_status status =
+                code ? fail_early(call->method, code, reply) : outcome(make(channel, terms, call), call, reply);
         client_observed(&observed, &status, call);
+        call_terms_deinit(terms);
         return status;
 }
 
@@ -143,9 +157,6 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
                 return fail_early(method, error == -EINVAL ? BATON_INVALID_ARGUMENT : BATON_RESOURCE_EXHAUSTED, reply);
         struct client_call call;
         call_terms_apply(&terms, &call, method, request);
-        baton_status status = __builtin_expect(channel->observer != NULL, 0)
-                                      ? complete_observed(channel, &terms, &call, reply)
-                                      : complete(channel, &terms, &call, reply);
-        call_terms_deinit(&terms);
-        return status;
+        return __builtin_expect(channel->observer != NULL, 0) ? complete_observed(channel, &terms, &call, reply)
+                                                              : complete(channel, &terms, &call, reply);
 }
