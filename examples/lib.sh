@@ -34,18 +34,31 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# start_server PAIR [ARGUMENTS…]: returns once the server listens.
+# start_server PAIR [ARGUMENTS…]: returns once the server listens. What it says goes to ${logs[PAIR]}.
+# shellcheck disable=SC2034  # for those that source this
+declare -A logs=()
+started=0
 start_server() {
-        local name=$1-server log=$scratch/$1-server.log
+        local name=$1-server log=$scratch/$1-server-$((++started)).log
         [[ -x $bin/$1/$name ]] || fail "$bin/$1/$name is not built"
         "$bin/$1/$name" "${@:2}" 2>"$log" &
         servers[$name]=$!
+        # shellcheck disable=SC2034
+        logs[$1]=$log
         for _ in {1..500}; do
-                grep -q ': serving ' "$log" && return
+                grep -qs ': serving ' "$log" && return
                 kill -0 "${servers[$name]}" 2>/dev/null || fail "$name ended at its start"
                 sleep 0.01
         done
         fail "$name did not begin to serve within 5 s"
+}
+
+# restart_server PAIR [ARGUMENTS…]: a new one takes over from the running one, which ends when its clients have left it.
+restart_server() {
+        local pid=${servers[$1-server]} status=0
+        start_server "$1" --takeover "${@:2}"
+        wait "$pid" || status=$?
+        [[ $status -eq 0 ]] || fail "the former $1-server ended with status $status"
 }
 
 # stop_server PAIR: asks the server to end, and expects that it does so with status 0.
@@ -71,11 +84,11 @@ expect_error() {
         [[ $output == *"$text"* ]] || fail "'$*' said '$output' instead of '$text'"
 }
 
-# wait_for TEXT FILE: until the file has the text.
+# wait_for TEXT FILE: until the file, a new one, has the text.
 wait_for() {
         local _
         for _ in {1..500}; do
-                grep -q -- "$1" "$2" && return
+                grep -qs -- "$1" "$2" && return
                 sleep 0.01
         done
         fail "no '$1' in $2 within 5 s"

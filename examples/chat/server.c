@@ -138,12 +138,14 @@ static const chat_handlers handlers = { .join = join };
 
 int main(int argc, char **argv)
 {
-        struct serve_arguments arguments = serve_parse(argc, argv, "shm:chat");
+        struct serve_arguments arguments;
+        serve_parse(&arguments, argc, argv, "shm:chat");
+        arguments.options.workers = 1; /* whatever was asked for: the room has no lock */
         static struct room room;
-        baton_server *server = baton_server_new(NULL);
+        baton_server *server = baton_server_new(&arguments.options);
         if (!server || chat_register(server, &handlers, &room) < 0)
                 die("%s", baton_error());
-        serve_until_signal(server, arguments.address);
+        serve_until_signal(server, &arguments);
         baton_server_free(server);
         for (int i = 0; i < LOG_LINES; i++)
                 baton_release(room.log[i].said);

@@ -1,4 +1,4 @@
-/* frames-server [--workers N] [--address ADDRESS]: the filters of frames.proto. */
+/* frames-server [OPTION…]: the filters of frames.proto. */
 #include "common/report.h"
 #include "common/serve.h"
 #include "common/shared_memory.h"
@@ -91,11 +91,12 @@ static const frames_handlers handlers = { .blur = blur, .edges = edges };
 
 int main(int argc, char **argv)
 {
-        struct serve_arguments arguments = serve_parse(argc, argv, "shm:frames");
-        baton_server *server = baton_server_new(&(baton_server_options){ .workers = arguments.workers });
+        struct serve_arguments arguments;
+        serve_parse(&arguments, argc, argv, "shm:frames");
+        baton_server *server = baton_server_new(&arguments.options);
         if (!server || frames_register(server, &handlers, NULL) < 0)
                 die("%s", baton_error());
-        serve_until_signal(server, arguments.address);
+        serve_until_signal(server, &arguments);
         baton_server_free(server);
         return 0;
 }

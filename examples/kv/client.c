@@ -1,6 +1,7 @@
 /* kv-client: the store of kv.proto on the command line. Results go to stdout, the summary to stderr. */
 #include "common/report.h"
 #include "common/shared_memory.h"
+#include "common/watching.h"
 #include "kv.baton.h"
 #include "limits.h"
 #include "session.h"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-        "usage: kv-client [--address ADDRESS] [--repeat N] [--timeout MS] COMMAND\n"
+        "usage: kv-client [--address ADDRESS] [--repeat N] [--timeout MS] [--token TOKEN] COMMAND\n"
         "  put KEY VALUE      stores a value\n"
         "  put KEY @FILE      stores a file's contents\n"
         "  get KEY            writes the value to stdout\n"
@@ -217,24 +218,29 @@ int main(int argc, char **argv)
                 { "address", required_argument, NULL, 'a' },
                 { "repeat", required_argument, NULL, 'r' },
                 { "timeout", required_argument, NULL, 't' },
+                { "token", required_argument, NULL, 'k' },
                 { 0 },
         };
-        const char *address = "shm:kv";
+        const char *address = "shm:kv", *token = NULL;
         unsigned repeat = 1, timeout_ms = 0;
-        for (int option; (option = getopt_long(argc, argv, "+a:r:t:", options, NULL)) != -1;) {
+        for (int option; (option = getopt_long(argc, argv, "+a:r:t:k:", options, NULL)) != -1;) {
                 if (option == 'a')
                         address = optarg;
                 else if (option == 'r')
                         repeat = parse_number("--repeat", optarg, 1, 10000000);
                 else if (option == 't')
                         timeout_ms = parse_number("--timeout", optarg, 1, 1u << 30);
+                else if (option == 'k')
+                        token = optarg;
                 else
                         die("%s", usage);
         }
         if (optind == argc)
                 die("no command\n%s", usage);
 
-        struct session session = { .channel = baton_channel_open(address, NULL),
+        baton_interceptor interceptor = send_token(token);
+        const baton_channel_options channel_options = { .interceptors = &interceptor, .n_interceptors = token ? 1 : 0 };
+        struct session session = { .channel = baton_channel_open(address, &channel_options),
                                    .options = { .timeout_ms = timeout_ms ? timeout_ms : 10000 },
                                    .stream_options = { .timeout_ms = timeout_ms } };
         if (!session.channel)

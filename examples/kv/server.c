@@ -1,4 +1,4 @@
-/* kv-server [--workers N] [--address ADDRESS]: the store of kv.proto. */
+/* kv-server [OPTION…]: the store of kv.proto. */
 #include "common/report.h"
 #include "common/serve.h"
 #include "common/shared_memory.h"
@@ -213,17 +213,18 @@ static const kv_handlers handlers = {
 
 int main(int argc, char **argv)
 {
-        struct serve_arguments arguments = serve_parse(argc, argv, "shm:kv");
+        struct serve_arguments arguments;
+        serve_parse(&arguments, argc, argv, "shm:kv");
         struct kv kv = { .store = store_new(max_bytes) };
         if (!kv.store)
                 die("out of memory for the store");
         watches_init(&kv.watches);
         store_observe(kv.store, watches_tell, &kv.watches);
 
-        baton_server *server = baton_server_new(&(baton_server_options){ .workers = arguments.workers });
+        baton_server *server = baton_server_new(&arguments.options);
         if (!server || kv_register(server, &handlers, &kv) < 0)
                 die("%s", baton_error());
-        serve_until_signal(server, arguments.address);
+        serve_until_signal(server, &arguments);
         baton_server_free(server); /* ends all streams */
         watches_deinit(&kv.watches);
         store_free(kv.store);

@@ -97,9 +97,9 @@ watching() {
 
 # One that does not read holds up nobody, and is told when it has missed too much.
 slow_watcher() {
-        "$client" watch word: >"$scratch/watch" 2>"$scratch/slow.log" &
+        "$client" watch word: >"$scratch/slow" 2>"$scratch/slow.log" &
         local watcher=$! status=0
-        wait_for ready "$scratch/watch"
+        wait_for ready "$scratch/slow"
         kill -STOP "$watcher"
         kv put word:copyright 0
         kv count "$text"

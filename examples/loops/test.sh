@@ -7,7 +7,7 @@ source "$(dirname "$0")/../lib.sh"
 pair() {
         local name=loops-$1 client=$bin/loops/loops-$2 status=0
         "$bin/loops/$name" server 2>"$scratch/$name.log" &
-        servers[$name]=$!
+        servers["$name"]=$!
         wait_for 'serving shm:loops' "$scratch/$name.log"
         seq 1 1000 | "$client" client >"$scratch/greeted" 2>"$scratch/client.log" || fail "$client"
         cmp "$scratch/greeted" <(seq -f 'hello %g' 1 1000) || fail "$client on $name: wrong greetings"
