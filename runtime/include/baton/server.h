@@ -46,9 +46,10 @@ typedef struct baton_server_options {
         void *authorize_context;
         /*
          * Where handlers run. By default on the workers: the fastest, for handlers that do not block. With handler_threads, on
-         * so many threads of the server's own, where they may block and wait in streams; connections have their turns there, but a handler that waits keeps
-         * its thread: give as many as may wait at once, or let streams be served by callbacks. With an executor, wherever that runs run(argument), which it must do exactly once, soon, and not inside execute; after the
-         * server has stopped, or was freed, no handler runs in it.
+         * so many threads of the server's own, where they may block and wait in streams; connections have their turns there,
+         * but a handler that waits keeps its thread: give as many as may wait at once, or let streams be served by callbacks.
+         * With an executor, wherever that runs run(argument), which it must do exactly once, soon, and not inside execute;
+         * after the server has stopped, or was freed, no handler runs in it.
          */
         uint32_t handler_threads; /* at most 1024 */
         void (*execute)(void *context, void (*run)(void *argument), void *argument);
