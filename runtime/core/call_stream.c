@@ -7,6 +7,9 @@
 #include "core/observed_call.h"
 #include <errno.h>
 
+static const char nothing_waits[] = "on the server's worker nothing waits: see baton_call_on_ready, or serve with "
+                                    "baton_server_options.handler_threads";
+
 static int answered(const struct baton_call *call)
 {
         return error_set(-EALREADY, "%s: the call was answered before", call->method->path);
@@ -71,7 +74,7 @@ static int received(struct baton_call *call, int n)
         case 1:
                 return n;
         case -EAGAIN:
-                return error_set(n, "%s: no message has come yet", call->method->path);
+                return error_set(n, "%s: no message has come yet; %s", call->method->path, nothing_waits);
         case -EPIPE:
                 return cancelled(call);
         case -EALREADY:
@@ -169,8 +172,8 @@ int baton_call_send(baton_call *call, const ProtobufCMessage *message)
         if (error >= 0 && call->observed)
                 call_observed_message(call, true);
         if (error == -EAGAIN)
-                return error_set(error, "%s: the client has not read enough of the earlier messages",
-                                 call->method->path);
+                return error_set(error, "%s: the client has not read enough of the earlier messages; %s",
+                                 call->method->path, nothing_waits);
         if (error == -EPIPE || error == -ESHUTDOWN)
                 return is_answered(call) ? answered(call) : cancelled(call);
         return error == -EILSEQ || error == -ENODATA || error == -ELOOP ? -EBADMSG : error;
