@@ -93,10 +93,10 @@ static int send_next(struct watch *self)
         if (error < 0)
                 return error;
 
-        if (next.kind == KV__EVENT__KIND__CURRENT) {
-                self->current_told++;
-        } else if (next.kind == KV__EVENT__KIND__READY) {
+        if (!next.record) {
                 self->ready_told = true;
+        } else if (next.kind == KV__EVENT__KIND__CURRENT) {
+                self->current_told++;
         } else {
                 self->first++;
                 self->n--;

@@ -15,7 +15,7 @@ struct watches {
 void watches_init(struct watches *watches);
 void watches_deinit(struct watches *watches);
 
-/* For store_observe: tells those who watch this key. Waits for none of them. */
-void watches_tell(void *watches, struct record *record, bool deleted);
+/* For store_observe, with the watches as its context: tells those who watch this key. Waits for none of them. */
+void watches_tell(void *context, struct record *record, bool deleted);
 
 #endif
