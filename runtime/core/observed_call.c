@@ -1,5 +1,6 @@
 #include "core/observed_call.h"
 #include "base/clock.h"
+#include "core/call.h"
 #include "core/server.h"
 
 /*
@@ -71,7 +72,8 @@ void call_observed_answered(struct baton_call *call, const struct answer *answer
                                 .headers = answer->headers,
                                 .trailers = answer->trailers };
         observed_end(&observed->observed, &status, &call->traffic);
-        if (baton_call_current() == call) /* so the handler has not returned */
+        /* In its handler, which has not returned then; a callback may run while the handler does on another thread. */
+        if (baton_call_current() == call && call_telling() != call)
                 atomic_store_explicit(&observed->state, ENDED, memory_order_relaxed);
         else if (atomic_exchange_explicit(&observed->state, ENDED, memory_order_acq_rel) == LEFT)
                 observer_unref(observer);
