@@ -52,12 +52,7 @@ struct baton_loop {
         struct list posted;
 };
 
-static _Thread_local const baton_loop *current;
-
-bool loop_is_current(const baton_loop *loop)
-{
-        return current == loop;
-}
+_Thread_local const baton_loop *loop_current;
 
 /* ---- sources ---------------------------------------------------------------------------------------------- */
 
@@ -377,13 +372,13 @@ int baton_loop_wait(baton_loop *loop, int timeout_ms)
                 return error;
         if (timeout_ms == 0)
                 return baton_loop_dispatch(loop);
-        const baton_loop *outer = current;
-        current = loop;
+        const baton_loop *outer = loop_current;
+        loop_current = loop;
         uint64_t end_ns = timeout_ms < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ms * 1000000u;
         int handled = wait_until(loop, end_ns, timeout_ms < 0);
         if (!handled)
                 atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
-        current = outer;
+        loop_current = outer;
         return handled;
 }
 
@@ -392,8 +387,8 @@ int baton_loop_dispatch(baton_loop *loop)
         int error = check_loop(loop);
         if (error < 0)
                 return error;
-        const baton_loop *outer = current;
-        current = loop;
+        const baton_loop *outer = loop_current;
+        loop_current = loop;
         int handled = handle_sources(loop, 0);
         for (int round = 0, n = 1; n && round < DISPATCH_ROUNDS; round++)
                 handled += n = poll_active(loop) + run_posted(loop);
@@ -401,7 +396,7 @@ int baton_loop_dispatch(baton_loop *loop)
         if (park(loop, UINT64_MAX) || !list_empty(&loop->active) || atomic_load(&loop->pending))
                 ring(loop); /* more has come: the fd stays readable */
         set_alarm(loop);
-        current = outer;
+        loop_current = outer;
         return handled;
 }
 
@@ -410,12 +405,12 @@ int baton_loop_run(baton_loop *loop)
         int error = check_loop(loop);
         if (error < 0)
                 return error;
-        const baton_loop *outer = current;
-        current = loop;
+        const baton_loop *outer = loop_current;
+        loop_current = loop;
         while (!atomic_load_explicit(&loop->stop, memory_order_relaxed))
                 wait_until(loop, 0, true);
         atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
-        current = outer;
+        loop_current = outer;
         return 0;
 }
 

@@ -72,7 +72,19 @@ void loop_unpost(baton_loop *loop, struct loop_task *task);
 /* Forgets a baton_loop_stop that no run has answered. */
 void loop_clear_stop(baton_loop *loop);
 
+/* The loop that this thread is inside; NULL: none. The default model of thread-local memory costs a shared library a call. */
+extern _Thread_local const baton_loop *loop_current __attribute__((tls_model("initial-exec")));
+
+/* Whether the calling thread is inside any loop: it had better not wait for anything. */
+static inline bool loop_inside(void)
+{
+        return loop_current;
+}
+
 /* Whether the calling thread is inside this loop. */
-bool loop_is_current(const baton_loop *loop);
+static inline bool loop_is_current(const baton_loop *loop)
+{
+        return loop_current == loop;
+}
 
 #endif

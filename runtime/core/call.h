@@ -56,7 +56,7 @@ const baton_metadata *call_take_headers(struct call_extra *extra);
 /* The call of which this thread runs `ready` or `cancelled`; NULL: none. */
 const struct baton_call *call_telling(void);
 
-/* Whether this thread may wait for the client: neither on the connection's loop nor inside the call's callbacks. */
+/* Whether this thread may wait for the client: neither inside a loop nor inside the call's callbacks. */
 bool call_may_wait(const struct baton_call *call);
 
 /* Something happened that a thread may wait for. */

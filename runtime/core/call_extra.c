@@ -178,7 +178,7 @@ const struct baton_call *call_telling(void)
 
 bool call_may_wait(const struct baton_call *call)
 {
-        return telling != call && !call->ops->on_loop(call);
+        return telling != call && !loop_inside();
 }
 
 static void tell(struct baton_call *call, void (*callback)(baton_call *call, void *context), void *context)

@@ -7,8 +7,9 @@
 #include "core/observed_call.h"
 #include <errno.h>
 
-static const char nothing_waits[] = "on the server's worker nothing waits: see baton_call_on_ready, or serve with "
-                                    "baton_server_options.handler_threads";
+static const char nothing_waits[] =
+        "inside a loop, as on a server's worker, nothing waits: see baton_call_on_ready, or serve with "
+        "baton_server_options.handler_threads";
 
 static int answered(const struct baton_call *call)
 {

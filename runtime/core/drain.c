@@ -26,12 +26,16 @@ static void attend(struct loop_task *task)
                 at->drains = true;
         }
         pthread_mutex_lock(&server->lock);
+        bool begins = !server->drain.begun;
         server->drain.posted = false;
         server->drain.begun = true;
         uint64_t end_ns = server->drain.end_ns;
         bool done = drain_done(server);
         pthread_mutex_unlock(&server->lock);
         loop_timer_set(server_listening_loop(server), &server->drain.timer, end_ns);
+        const baton_server_options *options = &server->config.options;
+        if (begins && options->draining)
+                options->draining(server, options->draining_context);
         if (done)
                 baton_server_stop(server);
 }

@@ -66,12 +66,6 @@ static bool call_gone(struct baton_call *call)
                (loop_is_current(self->lane->connection->loop) && look_for_end(self));
 }
 
-static bool on_loop(const struct baton_call *call)
-{
-        const struct shm_server_call *self = container_of(call, struct shm_server_call, call);
-        return loop_is_current(self->lane->connection->loop);
-}
-
 static struct shm_server_call *take_call(struct server_connection *connection)
 {
         if (!connection->spare)
@@ -145,7 +139,6 @@ static const struct call_ops call_ops = { .answer = server_answer,
                                           .keep = server_stream_keep,
                                           .alloc = alloc,
                                           .gone = call_gone,
-                                          .on_loop = on_loop,
                                           .free = free_call };
 
 /* ---- a call's begin --------------------------------------------------------------------------------------- */

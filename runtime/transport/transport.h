@@ -310,8 +310,6 @@ struct call_ops {
         /* Whether the client cancelled, died or closed. Looks for it where this is the thread of the connection's loop, so
          * that a handler that runs there is told too. */
         bool (*gone)(struct baton_call *call);
-        /* Whether this thread must not wait for the client: it runs the connection's loop. */
-        bool (*on_loop)(const struct baton_call *call);
         /* The last reference is gone: the transport takes its memory back. */
         void (*free)(struct baton_call *call);
 };

@@ -152,9 +152,9 @@ const char *baton_call_method(const baton_call *call);
 /*
  * ---- streams, server side ----
  *
- * Typed forms are generated: service_method_recv and _send. A thread that is none of the server's workers waits in them. On the
- * connection's worker itself, where handlers run unless the server has an executor, nothing waits: they return -EAGAIN, and
- * the callback of baton_call_on_ready tells when to try again. Retain the call first: it ends with the handler otherwise.
+ * Typed forms are generated: service_method_recv and _send. They wait, unless the thread runs a loop, its own or the server's: on a
+ * worker, where handlers run unless the server has an executor, nothing waits. There they return -EAGAIN, and the callback of
+ * baton_call_on_ready tells when to try again. Retain the call first: it ends with the handler otherwise.
  */
 
 /*

@@ -64,6 +64,10 @@ typedef struct baton_server_options {
         bool counters; /* counts calls; see baton/counters.h */
         /* baton_server_listen takes the address over from a running server of the same user, which then drains: a hot restart. */
         bool takeover;
+        /* Called once when the server begins to drain, on a thread of its own (with `loop`, on that): for handlers whose streams
+         * would go on for ever, and which had better end them now. Must not block. */
+        void (*draining)(baton_server *server, void *context);
+        void *draining_context;
         uint32_t drain_timeout_ms; /* how long a server whose address was taken over drains; 0: 30000 */
 } baton_server_options;
 
