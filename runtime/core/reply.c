@@ -6,10 +6,13 @@
 #include <string.h>
 
 struct reply_home {
-        atomic_uint references;
-        struct reply_box *spare;              /* the owner's */
-        _Atomic(struct reply_box *) returned; /* by anybody */
+        struct reply_box *spare;              /* the owner's, as is the next */
+        uint32_t n_boxes;                     /* that were made for it */
+        _Atomic(struct reply_box *) returned; /* by anybody; `nowhere` once the owner has left */
+        atomic_uint n_out;                    /* then: boxes that are still out; the last frees the home */
 };
+
+static struct reply_box nowhere;
 
 static struct reply_box *box_of(struct held *held)
 {
@@ -28,29 +31,33 @@ static void release(struct held *held)
 
 struct reply_home *reply_home_new(void)
 {
-        struct reply_home *home = calloc(1, sizeof *home);
-        if (home)
-                atomic_init(&home->references, 1);
-        return home;
+        return calloc(1, sizeof(struct reply_home));
 }
 
-static void free_boxes(struct reply_box *box)
+static void free_box(struct reply_box *box)
 {
-        while (box) {
-                struct reply_box *next = box->next;
-                arena_deinit(&box->reply.arena);
-                free(box);
-                box = next;
+        arena_deinit(&box->reply.arena);
+        free(box);
+}
+
+/* Returns how many these were. */
+static uint32_t free_boxes(struct reply_box *box)
+{
+        uint32_t n = 0;
+        for (struct reply_box *next; box; box = next, n++) {
+                next = box->next;
+                free_box(box);
         }
+        return n;
 }
 
 void reply_home_leave(struct reply_home *home)
 {
-        if (atomic_fetch_sub_explicit(&home->references, 1, memory_order_acq_rel) != 1)
-                return;
-        free_boxes(home->spare);
-        free_boxes(atomic_load_explicit(&home->returned, memory_order_acquire));
-        free(home);
+        struct reply_box *returned = atomic_exchange_explicit(&home->returned, &nowhere, memory_order_acq_rel);
+        uint32_t n_out = home->n_boxes - free_boxes(home->spare) - free_boxes(returned);
+        /* Those that found nowhere to return to meanwhile have counted themselves already. */
+        if (atomic_fetch_add_explicit(&home->n_out, n_out, memory_order_acq_rel) + n_out == 0)
+                free(home);
 }
 
 static struct reply_box *new_box(struct reply_home *home)
@@ -78,11 +85,11 @@ struct reply_box *reply_take(struct reply_home *home, size_t max_message_bytes)
                 box = new_box(home);
                 if (!box)
                         return NULL;
+                if (home)
+                        home->n_boxes++;
                 box->budget = arena_budget(max_message_bytes);
                 arena_init_inline(&box->reply.arena, box->budget, box->first_chunk, sizeof box->first_chunk);
         }
-        if (home)
-                atomic_fetch_add_explicit(&home->references, 1, memory_order_relaxed);
         atomic_store_explicit(&box->holds, 1, memory_order_relaxed);
         return box;
 }
@@ -95,11 +102,17 @@ size_t reply_bytes(const struct reply_box *box)
 static void come_home(struct reply_box *box)
 {
         struct reply_home *home = box->home;
-        box->next = atomic_load_explicit(&home->returned, memory_order_relaxed);
-        while (!atomic_compare_exchange_weak_explicit(&home->returned, &box->next, box, memory_order_release,
-                                                      memory_order_relaxed)) {
-        }
-        reply_home_leave(home);
+        struct reply_box *first = atomic_load_explicit(&home->returned, memory_order_relaxed);
+        do {
+                if (first == &nowhere) {
+                        free_box(box);
+                        if (atomic_fetch_sub_explicit(&home->n_out, 1, memory_order_acq_rel) == 1)
+                                free(home);
+                        return;
+                }
+                box->next = first;
+        } while (!atomic_compare_exchange_weak_explicit(&home->returned, &first, box, memory_order_release,
+                                                        memory_order_relaxed));
 }
 
 /* Nobody holds it any more: what it borrowed goes back. */
@@ -128,12 +141,10 @@ void reply_drop(struct reply_box *box)
                 return;
         atomic_store_explicit(&box->holds, 0, memory_order_relaxed);
         clear(box);
-        if (box->home) {
+        if (box->home)
                 come_home(box);
-                return;
-        }
-        box->next = NULL;
-        free_boxes(box);
+        else
+                free_box(box);
 }
 
 struct reply_box *reply_renew(struct reply_box *box)
