@@ -45,7 +45,7 @@ static unsigned bucket_of(uint64_t ns)
         if (ns < 1u << LEAST_BITS)
                 return 0;
         unsigned bits = 63 - (unsigned)__builtin_clzll(ns);
-        unsigned bucket = (bits - LEAST_BITS) * 4 + (ns >> (bits - 2) & 3);
+        unsigned bucket = (bits - LEAST_BITS) * 4 + (unsigned)(ns >> (bits - 2) & 3);
         return bucket < BATON_LATENCY_BUCKETS ? bucket : BATON_LATENCY_BUCKETS - 1;
 }
 

@@ -13,13 +13,13 @@ uint64_t jitter(uint64_t ns)
 
 void retry_init(baton_channel *channel)
 {
-        atomic_init(&channel->tokens, channel->options.retry.budget * TENTHS);
+        atomic_init(&channel->tokens, (int64_t)channel->options.retry.budget * TENTHS);
 }
 
 /* Adds tenths of tokens; returns how many there are now. Only a count: it orders nothing. */
 static int64_t add_tokens(baton_channel *channel, int64_t tenths)
 {
-        int64_t most = (int64_t)channel->options.retry.budget * TENTHS;
+        int64_t most = (int64_t)(int64_t)channel->options.retry.budget * TENTHS;
         int64_t old = atomic_load_explicit(&channel->tokens, memory_order_relaxed), now;
         do {
                 now = old + tenths < 0 ? 0 : old + tenths < most ? old + tenths : most;

@@ -55,7 +55,7 @@ struct stream_end {
         struct async_lane *lane;
         struct client_stream *client; /* NULL once closed: it is kept until the server was told */
         bool graph_request;
-        bool untold; /* counted by the connection; the lane's lock */
+        bool untold;         /* counted by the connection; the lane's lock */
         struct list excited; /* in the lane's list, or alone */
 };
 

@@ -45,7 +45,7 @@ int control_path(const char *address, struct sockaddr_un *path)
         if (strncmp(address, "inproc:", 7) == 0) {
                 int error = check_name(address, address + 7);
                 if (error >= 0)
-                        strcpy(path->sun_path, address);
+                        snprintf(path->sun_path, sizeof path->sun_path, "%s", address);
                 return error;
         }
         if (strncmp(address, "shm:", 4) != 0)

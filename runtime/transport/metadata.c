@@ -112,7 +112,7 @@ int metadata_check(const baton_metadata *metadata, size_t max_bytes, bool reserv
                 return error_set(-EINVAL, "metadata of %zu pairs has entries NULL", metadata->n);
         for (size_t i = 0; metadata && i < metadata->n; i++) {
                 const baton_metadata_entry *entry = &metadata->entries[i];
-                size_t key_size;
+                size_t key_size = 0;
                 int r = check_entry(entry->key, entry->value, entry->size, reserved_allowed, &key_size);
                 if (r < 0)
                         return r;
@@ -263,7 +263,7 @@ static bool make_room(struct metadata_list *list)
 int metadata_list_add(struct metadata_list *list, const char *key, const void *value, size_t size, size_t max_bytes,
                       bool reserved_allowed)
 {
-        size_t key_size, bytes = list->bytes;
+        size_t key_size = 0, bytes = list->bytes;
         int r = check_entry(key, value, size, reserved_allowed, &key_size);
         if (r < 0)
                 return r;

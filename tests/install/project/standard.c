@@ -13,10 +13,10 @@ static int say(baton_channel *channel)
         request.service = (char *)"demo.Greeter";
         baton_status status = grpc_health_v1_health_check(channel, &request, &reply, NULL);
         if (status.code == BATON_OK)
-                printf("%s\n", protobuf_c_enum_descriptor_get_value(
-                                       &grpc__health__v1__health_check_response__serving_status__descriptor,
-                                       (int)reply->status)
-                                       ->name);
+                printf("%s\n",
+                       protobuf_c_enum_descriptor_get_value(
+                               &grpc__health__v1__health_check_response__serving_status__descriptor, (int)reply->status)
+                               ->name);
         else
                 fprintf(stderr, "%s\n", status.message);
         baton_release(reply);

@@ -346,11 +346,10 @@ static void spurious_rings(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(never_lost),           cmocka_unit_test(rings_once_a_sleep),
-                cmocka_unit_test(rings_for_room),
-                cmocka_unit_test(rung_before_the_wait), cmocka_unit_test(deadlines),
-                cmocka_unit_test(also_ends_it),         cmocka_unit_test(fallback),
-                cmocka_unit_test(spurious_rings),
+                cmocka_unit_test(never_lost),     cmocka_unit_test(rings_once_a_sleep),
+                cmocka_unit_test(rings_for_room), cmocka_unit_test(rung_before_the_wait),
+                cmocka_unit_test(deadlines),      cmocka_unit_test(also_ends_it),
+                cmocka_unit_test(fallback),       cmocka_unit_test(spurious_rings),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
