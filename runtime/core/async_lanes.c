@@ -2,6 +2,7 @@
 #include "core/async_lanes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/connector.h"
 #include "core/pending.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -15,12 +16,15 @@ void async_lanes_init(baton_channel *channel)
         list_init(&channel->loops);
         list_init(&channel->early);
         list_init(&channel->waiting_calls);
+        list_init(&channel->connectors);
+        pthread_cond_init(&channel->lane_added, NULL);
 }
 
 void async_lanes_deinit(baton_channel *channel)
 {
         pthread_mutex_destroy(&channel->lanes_lock);
         pthread_mutex_destroy(&channel->opening);
+        pthread_cond_destroy(&channel->lane_added);
 }
 
 /* ---- closing; on the loop's thread ------------------------------------------------------------------------- */
@@ -40,6 +44,8 @@ static void lost(void *context)
 {
         struct channel_loop *entry = context;
         pthread_mutex_lock(&entry->channel->lanes_lock);
+        while (!entry->added) /* the thread that opened it, and holds no lock, is about to */
+                pthread_cond_wait(&entry->channel->lane_added, &entry->channel->lanes_lock);
         list_remove(&entry->link);
         pthread_mutex_unlock(&entry->channel->lanes_lock);
         free_entry(entry);
@@ -59,8 +65,10 @@ void async_lanes_close(baton_channel *channel)
 {
         struct list *first;
         pthread_mutex_lock(&channel->lanes_lock);
-        channel->closing = true; /* callbacks that make further calls are told */
+        /* Callbacks that make further calls are told; so are threads that connect (patience_cancelled). */
+        atomic_store_explicit(&channel->closing, 1, memory_order_release);
         pthread_mutex_unlock(&channel->lanes_lock);
+        connectors_close(channel);
         while ((first = async_take_first(channel, &channel->loops)))
                 free_entry(container_of(first, struct channel_loop, link));
         while ((first = async_take_first(channel, &channel->early))) {
@@ -73,8 +81,7 @@ void async_lanes_close(baton_channel *channel)
 
 /* ---- opening ----------------------------------------------------------------------------------------------- */
 
-/* The loop's lane on a living connection; NULL. The lock is held. */
-static struct channel_loop *find(baton_channel *channel, baton_loop *loop)
+struct channel_loop *async_lane_find(baton_channel *channel, baton_loop *loop)
 {
         for (struct list *at = channel->loops.next; at != &channel->loops; at = at->next) {
                 struct channel_loop *entry = container_of(at, struct channel_loop, link);
@@ -88,8 +95,8 @@ static struct channel_loop *find(baton_channel *channel, baton_loop *loop)
 static int take(baton_channel *channel, baton_loop *loop, struct channel_loop **entry)
 {
         pthread_mutex_lock(&channel->lanes_lock);
-        bool closing = channel->closing;
-        *entry = closing ? NULL : find(channel, loop);
+        bool closing = channel_closing(channel);
+        *entry = closing ? NULL : async_lane_find(channel, loop);
         if (*entry)
                 return 1;
         pthread_mutex_unlock(&channel->lanes_lock);
@@ -121,6 +128,8 @@ static int add(baton_channel *channel, baton_loop *loop, struct connection *conn
         }
         pthread_mutex_lock(&channel->lanes_lock);
         list_append(&channel->loops, &entry->link);
+        entry->added = true;
+        pthread_cond_broadcast(&channel->lane_added);
         pthread_mutex_unlock(&channel->lanes_lock);
         return 0;
 }
@@ -180,22 +189,29 @@ int async_lane(baton_channel *channel, baton_loop *loop, const struct patience *
         return channel_vanished(channel);
 }
 
+int async_lane_now(baton_channel *channel, baton_loop *loop, struct channel_loop **entry)
+{
+        int there = take(channel, loop, entry);
+        if (there <= 0 || list_empty(&channel->connectors))
+                return there;
+        int error = connector_start_first(channel, loop);
+        if (error < 0)
+                async_lane_done(channel);
+        return error < 0 ? error : 1;
+}
+
 void async_lane_done(baton_channel *channel)
 {
         pthread_mutex_unlock(&channel->lanes_lock);
 }
 
-/* ---- outcomes that are known at once ------------------------------------------------------------------------ */
+/* ---- outcomes that are known without the server -------------------------------------------------------------- */
 
-void async_end_early(struct reply_box *box, void (*deliver)(struct loop_task *task))
+void async_end_early(struct reply_box *box)
 {
-        baton_channel *channel = box->channel;
         reply_keep_text(box);
-        box->task = (struct loop_task){ .run = deliver };
-        pthread_mutex_lock(&channel->lanes_lock);
-        list_append(&channel->early, &box->link);
+        list_append(&box->channel->early, &box->link);
         loop_post(box->loop, &box->task);
-        pthread_mutex_unlock(&channel->lanes_lock);
 }
 
 void async_delivered(struct reply_box *box)

@@ -67,7 +67,10 @@ struct baton_channel {
         struct pump *pumps[PUMPS]; /* NULL: not needed so far */
         struct list early;         /* reply boxes of asynchronous calls that ended at once */
         struct list waiting_calls; /* pending.c's: for their next attempt */
-        bool closing;
+        struct list connectors;    /* connector.c's */
+        _Atomic uint32_t
+                closing; /* set under the lock, and by then nobody adds anything above; release: connecting stops */
+        pthread_cond_t lane_added;
         pthread_mutex_t opening; /* held while a lane is opened */
 
         pthread_mutex_t callers_lock; /* callers.c's; nothing blocks under it */
@@ -81,6 +84,12 @@ struct baton_channel {
 
 /* The transport that an address names; NULL with the reason set where the address is malformed. */
 const struct transport *transport_for(const char *address);
+
+/* Whether baton_channel_close has begun. The lock of the lanes is held. */
+static inline bool channel_closing(const baton_channel *channel)
+{
+        return atomic_load_explicit(&channel->closing, memory_order_relaxed);
+}
 
 /* Whether the channel may be used in this process; if not, the reason is set. */
 bool channel_usable(const baton_channel *channel);
@@ -105,7 +114,11 @@ void connect_deinit(baton_channel *channel);
 int channel_connect(baton_channel *channel, const struct patience *patience, baton_code *code,
                     struct connection **connection);
 
-/* When a call that failed for want of a connection may get one. */
+/* Whether a call may wait for a connection: 0, and *due_ns as the next; or it fails at once, within a pause after a failed
+ * attempt, as channel_connect. */
+int channel_admit(baton_channel *channel, bool wait_for_ready, baton_code *code, uint64_t *due_ns);
+
+/* When the pause after a failed attempt is over; 0, or what is past: now. */
 uint64_t channel_next_attempt(baton_channel *channel);
 
 /* -EPIPE, for a connection that was up and is gone. */

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/connector.h"
 #include "core/pumps.h"
 #include "core/retry.h"
 #include <errno.h>
@@ -145,11 +146,17 @@ static void note_failure(baton_channel *channel, int error, baton_code code)
 
 uint64_t channel_next_attempt(baton_channel *channel)
 {
-        uint64_t soon = clock_now_ns() + 1000000;
         pthread_mutex_lock(&channel->lock);
-        uint64_t due = channel->backoff.until_ns;
+        uint64_t due_ns = is_up(channel) ? 0 : channel->backoff.until_ns;
         pthread_mutex_unlock(&channel->lock);
-        return due > soon ? due : soon;
+        return due_ns;
+}
+
+/* Whether a call waits until the pause is over, rather than failing. */
+static bool sits_out(const baton_channel *channel, enum in_pause in_pause)
+{
+        const struct backoff *backoff = &channel->backoff;
+        return (in_pause == WAIT && backoff->code == BATON_UNAVAILABLE) || backoff->pause_ns <= short_pause_ns;
 }
 
 /* The failure of the last attempt, for a call that makes none of its own. */
@@ -199,6 +206,7 @@ static int attempt(baton_channel *channel, uint64_t deadline_ns, baton_code *cod
         if (error >= 0) {
                 channel->n_connected++;
                 channel->backoff.pause_ns = channel->backoff.until_ns = 0;
+                connectors_wake(channel);
                 announce(channel, BATON_READY);
         } else if (deadline_passed(deadline_ns)) { /* which says nothing about the server: others try at once */
                 *code = BATON_DEADLINE_EXCEEDED;
@@ -230,10 +238,9 @@ static int step(baton_channel *channel, const struct patience *patience, enum in
         const struct backoff *backoff = &channel->backoff;
         uint64_t now = clock_now_ns();
         bool pause = now < backoff->until_ns && in_pause != TRY_NOW;
-        bool waits = in_pause == WAIT && backoff->code == BATON_UNAVAILABLE;
         if (channel->connecting)
                 return await(channel, patience, 0, code);
-        if (pause && (waits || backoff->pause_ns <= short_pause_ns))
+        if (pause && sits_out(channel, in_pause))
                 return await(channel, patience, backoff->until_ns, code);
         if (pause)
                 return fail_fast(channel, now, code);
@@ -271,6 +278,19 @@ int channel_connect(baton_channel *channel, const struct patience *patience, bat
         int error = ready(channel, patience, patience->wait_for_ready ? WAIT : FAIL_FAST, code);
         if (error >= 0)
                 *connection = channel->transport->ref(channel->newest);
+        pthread_mutex_unlock(&channel->lock);
+        return error;
+}
+
+int channel_admit(baton_channel *channel, bool wait_for_ready, baton_code *code, uint64_t *due_ns)
+{
+        int error = 0;
+        pthread_mutex_lock(&channel->lock);
+        uint64_t now = clock_now_ns();
+        bool pause = !channel->connecting && !is_up(channel) && now < channel->backoff.until_ns;
+        *due_ns = pause ? channel->backoff.until_ns : 0;
+        if (pause && !sits_out(channel, wait_for_ready ? WAIT : FAIL_FAST))
+                error = fail_fast(channel, now, code);
         pthread_mutex_unlock(&channel->lock);
         return error;
 }

@@ -1,18 +1,18 @@
-/* Asynchronous calls that can be cancelled, are made again, or wait for a server. */
+/* Asynchronous calls that can be cancelled, are made again, or wait for a connection. */
 #define _GNU_SOURCE
 #include "core/pending.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "codec/check.h"
 #include "core/cancel.h"
+#include "core/connector.h"
+#include "core/kept.h"
 #include "core/retry.h"
-#include "transport/metadata.h"
 #include <errno.h>
 #include <stdlib.h>
 
 enum {
-        FULL_PAUSE_NS = 1000000, /* until a ring that was full is tried again */
+        FULL_PAUSE_NS = 1000000, /* until a call that found too many waiting is tried again */
 };
 
 struct pending {
@@ -24,10 +24,10 @@ struct pending {
         struct loop_task cancelled; /* tells the loop */
         bool over;                  /* cancelled: not made again */
 
-        struct channel_loop *entry;    /* the call is in flight there; NULL: it is not */
-        ProtobufCMessage *request;     /* a copy; NULL: the call is not made again */
-        struct metadata_list metadata; /* likewise */
-        bool known;                    /* the two above, and the watch, are set */
+        struct channel_loop *entry; /* the call is in flight there; NULL: it is not */
+        struct waiter waiter;       /* for a lane */
+        struct kept kept;           /* nothing: the call is not made again */
+        bool made;                  /* the watch is set */
         uint32_t attempts;
         struct loop_timer timer; /* the next attempt */
         struct list link;        /* in the channel's list, while it waits for that; alone otherwise */
@@ -37,12 +37,13 @@ struct pending {
 
 bool pending_needed(const baton_channel *channel, const struct call_terms *terms)
 {
-        return terms->cancel || terms->patience.wait_for_ready || retry_on(channel);
+        return terms->cancel || retry_on(channel);
 }
 
 static void on_timer(struct loop_timer *timer);
 static void on_cancelled(struct loop_task *task);
 static void fire(struct cancel_watch *watch);
+static int go(struct waiter *waiter, struct channel_loop *entry, baton_code code);
 
 struct pending *pending_new(struct reply_box *box, const struct call_terms *terms)
 {
@@ -55,16 +56,9 @@ struct pending *pending_new(struct reply_box *box, const struct call_terms *term
         pending->watch.fire = fire;
         pending->cancelled.run = on_cancelled;
         pending->timer.fire = on_timer;
+        pending->waiter = (struct waiter){ .go = go, .patience = terms->patience };
         list_init(&pending->link);
         return pending;
-}
-
-static void forget_request(struct pending *pending)
-{
-        if (pending->request)
-                protobuf_c_message_free_unpacked(pending->request, NULL);
-        metadata_list_deinit(&pending->metadata);
-        pending->request = NULL;
 }
 
 void pending_free(struct pending *pending)
@@ -72,51 +66,103 @@ void pending_free(struct pending *pending)
         if (pending->watched)
                 cancel_watch_remove(pending->cancel, &pending->watch);
         loop_unpost(pending->box->loop, &pending->cancelled);
-        forget_request(pending);
+        kept_drop(&pending->kept);
         free(pending);
 }
 
-/* ---- keeping the request ------------------------------------------------------------------------------------ */
+/* ---- starting; the lock is held ----------------------------------------------------------------------------- */
 
-static ProtobufCMessage *copy(const ProtobufCMessage *message)
+/* What is to be done once, when it is certain that the call is made. */
+static void note_made(struct pending *pending)
 {
-        size_t size = protobuf_c_message_get_packed_size(message);
-        uint8_t *bytes = malloc(size ? size : 1);
-        if (!bytes)
-                return NULL;
-        protobuf_c_message_pack(message, bytes);
-        ProtobufCMessage *same = protobuf_c_message_unpack(message->descriptor, NULL, size, bytes);
-        free(bytes);
-        return same;
-}
-
-/* Where memory is short the call is made once, as one without retries. */
-static void keep_request(struct pending *pending)
-{
-        const baton_channel *channel = pending->box->channel;
-        struct client_call *call = &pending->box->call;
-        struct check check;
-        if (!message_check(call->method->input->descriptor, call->request, &check))
-                pending->request = copy(call->request);
-        if (pending->request &&
-            metadata_list_add_all(&pending->metadata, call->metadata, channel->options.max_metadata_bytes, true) < 0)
-                forget_request(pending);
-}
-
-void pending_started(struct pending *pending, struct channel_loop *entry)
-{
-        baton_channel *channel = pending->box->channel;
-        pending->entry = entry;
-        pending->attempts++;
-        if (pending->known)
+        if (pending->made)
                 return;
-        pending->known = true;
-        if (retry_on(channel) || (!entry && pending->patience.wait_for_ready))
-                keep_request(pending);
+        pending->made = true;
         if (pending->cancel)
                 pending->watched = cancel_watch_add(pending->cancel, &pending->watch) == 0;
         if (pending->cancel && !pending->watched)
                 loop_post(pending->box->loop, &pending->cancelled);
+}
+
+/* Where memory is short the call is made once, as one without retries. */
+static void keep_for_retries(struct pending *pending)
+{
+        const baton_channel *channel = pending->box->channel;
+        if (!pending->kept.there && retry_on(channel))
+                kept_take(&pending->kept, &pending->box->call, channel->options.max_metadata_bytes);
+}
+
+int async_start(struct reply_box *box, struct channel_loop *entry)
+{
+        const struct client_call *call = &box->call;
+        /* Without it the call is not looked at once it is started: its outcome waits for nobody. With it, for the lock. */
+        struct pending *pending = box->pending;
+        int started = box->channel->transport->async_start(entry->lane, &box->call);
+        if (started == 1 && call->code == BATON_UNAVAILABLE && !call->maybe_executed) {
+                box->reply.text = NULL;
+                return -ESHUTDOWN; /* the server has just gone, maybe to come back: that is no failure of this call */
+        }
+        if (started < 0 || !pending)
+                return started;
+        pending->entry = started ? NULL : entry;
+        pending->attempts++;
+        keep_for_retries(pending);
+        note_made(pending);
+        return started;
+}
+
+static void set_outcome(struct client_call *call, baton_code code)
+{
+        call->message = NULL;
+        call->code = code; /* maybe_executed: as the attempt before has it */
+}
+
+/* On a lane that it has waited for. */
+static int go(struct waiter *waiter, struct channel_loop *entry, baton_code code)
+{
+        struct pending *pending = container_of(waiter, struct pending, waiter);
+        struct reply_box *box = pending->box;
+        int started = 1;
+        if (entry) {
+                kept_lend(&pending->kept, &box->call);
+                started = async_start(box, entry);
+                if (started == -EAGAIN || started == -ESHUTDOWN)
+                        return started;
+        }
+        if (!entry || started < 0) {
+                set_outcome(&box->call, entry ? kept_code(started) : code);
+                pending->attempts++;
+        }
+        if (started)
+                async_end_early(box);
+        if (!retry_on(box->channel))
+                kept_drop(&pending->kept);
+        return 0;
+}
+
+int pending_wait(struct pending *pending)
+{
+        struct reply_box *box = pending->box;
+        baton_channel *channel = box->channel;
+        uint64_t due_ns;
+        baton_code code;
+        int error = 0;
+        if (!pending->kept.there)
+                error = kept_take(&pending->kept, &box->call, channel->options.max_metadata_bytes);
+        if (error < 0)
+                return error;
+        bool admitted = channel_admit(channel, pending->patience.wait_for_ready, &code, &due_ns) >= 0;
+        pthread_mutex_lock(&channel->lanes_lock);
+        if (admitted)
+                error = connector_join(channel, box->loop, &pending->waiter, due_ns);
+        if (error >= 0)
+                note_made(pending);
+        pthread_mutex_unlock(&channel->lanes_lock);
+        if (admitted)
+                return error;
+        set_outcome(&box->call, code);
+        pending->attempts++;
+        return 1;
 }
 
 /* ---- cancelling --------------------------------------------------------------------------------------------- */
@@ -132,7 +178,7 @@ static void fire(struct cancel_watch *watch)
 static bool let_start_finish(baton_channel *channel)
 {
         pthread_mutex_lock(&channel->lanes_lock);
-        bool closing = channel->closing;
+        bool closing = channel_closing(channel);
         pthread_mutex_unlock(&channel->lanes_lock);
         return closing;
 }
@@ -166,7 +212,7 @@ static void on_cancelled(struct loop_task *task)
         struct pending *pending = container_of(task, struct pending, cancelled);
         struct reply_box *box = pending->box;
         let_start_finish(box->channel);
-        bool waited = stop_waiting(pending);
+        bool waited = stop_waiting(pending) || waiter_leave(&pending->waiter);
         struct async_lane *lane = pending->entry ? pending->entry->lane : NULL;
         pending->over = true;
         if (!waited && !(lane && box->channel->transport->async_cancel(lane, &box->call)))
@@ -192,10 +238,6 @@ static uint64_t next_attempt(struct pending *pending)
         baton_channel *channel = pending->box->channel;
         const struct client_call *call = &pending->box->call;
         uint64_t at_ns = 0;
-        if (pending->patience.wait_for_ready && !pending->entry && call->code == BATON_UNAVAILABLE) {
-                pending->attempts--; /* it was none */
-                return channel_next_attempt(channel);
-        }
         return retry_on(channel) && retry_due(channel, call, pending->attempts, &at_ns) ? at_ns : 0;
 }
 
@@ -204,7 +246,7 @@ bool pending_again(struct pending *pending)
         baton_channel *channel = pending->box->channel;
         bool closing = let_start_finish(channel);
         uint64_t at_ns = 0;
-        if (!closing && !pending->over && pending->request)
+        if (!closing && !pending->over && pending->kept.there)
                 at_ns = next_attempt(pending);
         pending->entry = NULL;
         if (!at_ns)
@@ -226,14 +268,12 @@ static void on_timer(struct loop_timer *timer)
         arena_reset(&box->reply.arena);
         box->reply.text = NULL;
         box->reply.headers.n = box->reply.trailers.n = 0;
-        box->call.request = pending->request;
-        box->call.metadata = &pending->metadata.metadata;
-        int started = async_start(box, &pending->patience);
-        if (started == -EAGAIN)
+        int waits = pending_wait(pending); /* also where there is a lane: it is no hurry */
+        if (waits == -EAGAIN)
                 wait_until(pending, clock_now_ns() + FULL_PAUSE_NS);
-        else if (started < 0)
-                end(pending, BATON_INTERNAL, box->call.maybe_executed);
-        else if (started > 0)
+        else if (waits < 0)
+                end(pending, kept_code(waits), box->call.maybe_executed);
+        else if (waits > 0)
                 box->call.done(&box->call);
 }
 

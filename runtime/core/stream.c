@@ -18,6 +18,7 @@ void stream_free(baton_stream *stream)
                 reply_drop(stream->spare);
         if (stream->pump)
                 pump_unref(stream->pump);
+        kept_drop(&stream->kept);
         if (stream->observed)
                 observed_free(stream->observed);
         free(stream);
@@ -44,10 +45,20 @@ void stream_tell(baton_stream *stream)
         }
 }
 
+/* Where it waits for a lane it ends here. */
+static bool stop_waiting(baton_stream *stream, baton_code code, const char *text)
+{
+        if (!waiter_leave(&stream->waiter))
+                return false;
+        error_set(-ECANCELED, "%s", text);
+        stream_end_early(stream, code);
+        return true;
+}
+
 /* Ends the call here. */
 static void stop(baton_stream *stream, baton_code code, const char *text)
 {
-        if (!stream_has_ended(stream))
+        if (!stream_has_ended(stream) && !stop_waiting(stream, code, text))
                 stream->transport->stream_cancel(&stream->inner, code, text);
 }
 
@@ -105,8 +116,8 @@ static int write_once(void *context)
 {
         struct writing *writing = context;
         baton_stream *stream = writing->stream;
-        if (!stream->inner.end)
-                return -EPIPE;
+        if (!stream_is_there(stream))
+                return stream_has_ended(stream) ? -EPIPE : -EAGAIN;
         return stream->transport->stream_write(&stream->inner, writing->message);
 }
 
@@ -161,7 +172,11 @@ static int half_close(baton_stream *stream)
 {
         if (is(&stream->finished) || atomic_exchange_explicit(&stream->half_closed, true, memory_order_relaxed))
                 return -ESHUTDOWN;
-        return stream->inner.end ? stream->transport->stream_writes_done(&stream->inner) : -EPIPE;
+        uint32_t place = STREAM_NOWHERE;
+        if (atomic_compare_exchange_strong_explicit(&stream->place, &place, STREAM_CLOSES, memory_order_acq_rel,
+                                                    memory_order_acquire))
+                return stream_has_ended(stream) ? -EPIPE : 0;
+        return stream->transport->stream_writes_done(&stream->inner);
 }
 
 int baton_stream_writes_done(baton_stream *stream)
@@ -200,8 +215,11 @@ static int undecodable(baton_stream *stream, int error)
 static int read_once(void *context)
 {
         baton_stream *stream = context;
-        if (!stream->inner.end)
-                return 0;
+        if (!stream_is_there(stream))
+                waiter_settle(
+                        &stream->waiter); /* its first messages can be here before the thread that opens it is done */
+        if (!stream_is_there(stream))
+                return stream_has_ended(stream) ? 0 : -EAGAIN;
         const ProtobufCMessage *message;
         struct reply_box *box = stream->spare ? stream->spare : reply_take(NULL, stream->inner.call.max_reply_bytes);
         if (!box)
@@ -332,15 +350,17 @@ void baton_stream_cancel(baton_stream *stream)
 
 void baton_stream_close(baton_stream *stream)
 {
+        static const char text[] = "the stream was closed before the server ended it";
         if (!stream || inherited(stream))
                 return;
         if (stream->cancel)
                 cancel_watch_remove(stream->cancel, &stream->watch);
         enter(stream);
+        stop_waiting(stream, BATON_CANCELLED, text); /* before it can post anything */
         loop_unpost(stream->loop, &stream->stop);
         loop_unpost(stream->loop, &stream->begin);
         if (stream->observed && !stream->known_status) { /* it was not finished */
-                stop(stream, BATON_CANCELLED, "the stream was closed before the server ended it");
+                stop(stream, BATON_CANCELLED, text);
                 take_outcome(stream);
         }
         if (stream->inner.end)

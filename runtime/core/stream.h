@@ -3,6 +3,8 @@
 #define CORE_STREAM_H
 
 #include "core/cancel.h"
+#include "core/connector.h"
+#include "core/kept.h"
 #include "core/observed_client.h"
 #include "core/pump.h"
 #include "core/reply.h"
@@ -21,7 +23,10 @@ struct baton_stream {
         baton_cancel *cancel;      /* NULL: none to be told by */
         struct cancel_watch watch;
         struct loop_task stop;  /* cancels it, on the loop's thread */
-        struct loop_task begin; /* tells that it ended before it began */
+        struct loop_task begin; /* tells that it ended before it began, or began late */
+        struct waiter waiter;   /* for a lane, if there was none */
+        struct kept kept;       /* its request meanwhile */
+        _Atomic uint32_t place; /* enum stream_place */
         /* An asynchronous one can be told of, and so be closed, before the thread that opens it is done with it: the loop's thread
          * waits for that. A futex. */
         _Atomic uint32_t opened; /* enum stream_opened */
@@ -35,6 +40,19 @@ struct baton_stream {
 };
 
 enum stream_opened { STREAM_OPENING, STREAM_AWAITED, STREAM_OPENED };
+
+/* Where it is. Changed by the loop's thread that opens it and by the writer that half-closes, of which one sees the other's change
+ * (both are read-modify-writes); release, and acquire for whoever finds it STREAM_THERE: then the transport has it. */
+enum stream_place {
+        STREAM_NOWHERE, /* it waits for a lane, or ended before it had one */
+        STREAM_CLOSES,  /* the same, and is to be half-closed at once */
+        STREAM_THERE,
+};
+
+static inline bool stream_is_there(const baton_stream *stream)
+{
+        return atomic_load_explicit(&stream->place, memory_order_acquire) == STREAM_THERE;
+}
 
 static inline bool stream_has_ended(const baton_stream *stream)
 {
@@ -54,6 +72,9 @@ void stream_on_stop(struct loop_task *task);
 
 /* Has that run, once. Any thread. */
 void stream_post_stop(baton_stream *stream);
+
+/* Its call has ended before it began, for the reason in baton_error(). */
+void stream_end_early(baton_stream *stream, baton_code code);
 
 void stream_free(baton_stream *stream);
 

@@ -41,60 +41,116 @@ static baton_stream *new_stream(baton_channel *channel, baton_loop *loop)
         return stream;
 }
 
-/* The call has ended before it began, for the reason in baton_error(). */
-static void end_early(baton_stream *stream, baton_code code)
+void stream_end_early(baton_stream *stream, baton_code code)
 {
         stream->inner.call.code = code;
         reply_keep_text(stream->outcome);
         atomic_store_explicit(&stream->inner.ended, true, memory_order_release);
 }
 
-/* What a blocking stream that finds no room tries again. */
-struct opening {
-        baton_stream *stream;
-        baton_channel *channel;
-        const struct patience *patience;
-};
+/* On a lane, whose lock is held. As stream_open of the transport. */
+static int open_on(baton_stream *stream, struct channel_loop *entry)
+{
+        int error = stream->transport->stream_open(entry->lane, &stream->inner);
+        if (error < 0)
+                return error;
+        uint32_t before = atomic_exchange_explicit(&stream->place, STREAM_THERE, memory_order_acq_rel);
+        if (before == STREAM_CLOSES)
+                stream->transport->stream_writes_done(&stream->inner);
+        return error;
+}
+
+/* ---- blocking ---------------------------------------------------------------------------------------------- */
 
 /* 0; 1: it has ended already; or negative: -EAGAIN where there is no room in the ring. */
-static int open_once(void *context)
+static int open_once(baton_stream *stream, baton_channel *channel, const struct patience *patience)
 {
-        struct opening *opening = context;
-        baton_stream *stream = opening->stream;
         struct channel_loop *entry = NULL;
         baton_code code = BATON_OK;
-        int error = async_lane(opening->channel, stream->loop, opening->patience, &code, &entry);
+        int error = async_lane(channel, stream->loop, patience, &code, &entry);
         if (error < 0 && code == BATON_OK)
                 return error == -EAGAIN ? -EBUSY : error;
         if (error < 0) {
-                end_early(stream, code);
+                stream_end_early(stream, code);
                 return 1;
         }
-        error = stream->transport->stream_open(entry->lane, &stream->inner);
-        async_lane_done(opening->channel);
-        if (error == -EAGAIN && stream->pump &&
-            patience_over(opening->patience, "waiting for room to open a stream", &code)) {
-                end_early(stream, code);
+        error = open_on(stream, entry);
+        async_lane_done(channel);
+        if (error == -EAGAIN && patience_over(patience, "waiting for room to open a stream", &code)) {
+                stream_end_early(stream, code);
                 return 1;
         }
         return error;
 }
 
 /* Once the ring was full there is no bell for room, so the loop is turned, for at most a millisecond each time. */
-static int open_or_wait(struct opening *opening)
+static int open_blocking(baton_stream *stream, baton_channel *channel, const struct patience *patience)
 {
-        struct pump *pump = opening->stream->pump;
+        struct pump *pump = stream->pump;
         for (int n_left = 0;;) {
-                int error = open_once(opening);
+                int error = open_once(stream, channel, patience);
                 if (error == -ESHUTDOWN && n_left++ < ATTEMPTS) /* the lane was just being left: on a new one */
                         continue;
-                if (error != -EAGAIN || !pump)
+                if (error != -EAGAIN)
                         return error;
                 pump_enter(pump);
                 baton_loop_wait(pump->loop, 1);
                 pump_leave(pump);
         }
 }
+
+/* ---- asynchronous ------------------------------------------------------------------------------------------ */
+
+/* On a lane that it has waited for. */
+static int go(struct waiter *waiter, struct channel_loop *entry, baton_code code)
+{
+        baton_stream *stream = container_of(waiter, baton_stream, waiter);
+        int error = 0;
+        if (entry) {
+                kept_lend(&stream->kept, &stream->inner.call);
+                error = open_on(stream, entry);
+                if (error == -EAGAIN || error == -ESHUTDOWN)
+                        return error;
+        }
+        if (!entry || error < 0)
+                stream_end_early(stream, entry ? kept_code(error) : code);
+        kept_drop(&stream->kept);
+        loop_post(stream->loop, &stream->begin);
+        return 0;
+}
+
+/* There is no lane: opens it when there is one. 0; 1: it has ended already; or negative. */
+static int open_later(baton_stream *stream, baton_channel *channel, const struct patience *patience)
+{
+        uint64_t due_ns;
+        baton_code code;
+        int error = kept_take(&stream->kept, &stream->inner.call, channel->options.max_metadata_bytes);
+        if (error < 0)
+                return error;
+        if (channel_admit(channel, patience->wait_for_ready, &code, &due_ns) < 0) {
+                stream_end_early(stream, code);
+                return 1;
+        }
+        stream->waiter = (struct waiter){ .go = go, .patience = *patience };
+        pthread_mutex_lock(&channel->lanes_lock);
+        error = connector_join(channel, stream->loop, &stream->waiter, due_ns);
+        pthread_mutex_unlock(&channel->lanes_lock);
+        return error;
+}
+
+static int open_async(baton_stream *stream, baton_channel *channel, const struct patience *patience)
+{
+        struct channel_loop *entry;
+        int there = async_lane_now(channel, stream->loop, &entry);
+        if (there < 0)
+                return there;
+        int error = there ? open_on(stream, entry) : -ESHUTDOWN;
+        if (there)
+                async_lane_done(channel);
+        return error == -ESHUTDOWN ? open_later(stream, channel, patience) : error;
+}
+
+/* ---- both -------------------------------------------------------------------------------------------------- */
 
 /* Also where nobody turns a blocking stream's loop just now. */
 static void on_cancel(struct cancel_watch *watch)
@@ -127,8 +183,8 @@ static void opened(baton_stream *stream, bool ended)
 
 static int begin(baton_stream *stream, baton_channel *channel, const struct call_terms *terms)
 {
-        struct opening opening = { stream, channel, &terms->patience };
-        int error = open_or_wait(&opening);
+        int error = stream->pump ? open_blocking(stream, channel, &terms->patience)
+                                 : open_async(stream, channel, &terms->patience);
         if (error < 0)
                 return error;
         if (!error && terms->cancel)
@@ -147,7 +203,7 @@ static int begin_observed(baton_stream *stream, baton_channel *channel, struct c
                 return -ENOMEM;
         stream->observed = observed;
         if (refused) {
-                end_early(stream, refused);
+                stream_end_early(stream, refused);
                 opened(stream, true);
                 return 0;
         }

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ATTEMPTS = 8 }; /* servers may restart one after the other */
-
 /* ---- outcomes; on the loop's thread ------------------------------------------------------------------------ */
 
 static void done(struct client_call *call)
@@ -60,6 +58,21 @@ static void drop(struct reply_box *box)
         reply_drop(box);
 }
 
+static int no_memory(const struct request *request)
+{
+        return error_set(-ENOMEM, "%s: no memory for an asynchronous call", request->method->path);
+}
+
+/* It has ended before this returns to the user: the loop tells. */
+static int deliver(struct reply_box *box)
+{
+        baton_channel *channel = box->channel;
+        pthread_mutex_lock(&channel->lanes_lock);
+        async_end_early(box);
+        pthread_mutex_unlock(&channel->lanes_lock);
+        return 0;
+}
+
 /* entry NULL: there is no lane. NULL: no memory. */
 static struct reply_box *make_box(const struct request *request, struct channel_loop *entry)
 {
@@ -74,6 +87,7 @@ static struct reply_box *make_box(const struct request *request, struct channel_
         box->context = request->context;
         box->channel = request->channel;
         box->loop = request->loop;
+        box->task = (struct loop_task){ .run = deliver_early };
         if (!pending_needed(box->channel, request->terms))
                 return box;
         box->pending = pending_new(box, request->terms);
@@ -83,79 +97,52 @@ static struct reply_box *make_box(const struct request *request, struct channel_
         return NULL;
 }
 
-static void end_at_once(struct reply_box *box, baton_code code)
+/* Refused with this code, for the reason in baton_error(). */
+static int refuse(const struct request *request, baton_code code)
 {
-        box->call.message = NULL;
+        struct reply_box *box = make_box(request, NULL);
+        if (!box)
+                return no_memory(request);
         box->call.code = code;
-        box->call.maybe_executed = false;
+        return deliver(box);
 }
 
-/* One attempt. As async_start; request: makes *box, where it is NULL. -ESHUTDOWN: the lane was just being left. */
-static int try_start(const struct request *request, struct reply_box **box, baton_channel *channel, baton_loop *loop,
-                     const struct patience *patience)
+/* There is no lane: starts it when there is one. */
+static int wait(const struct request *request, struct reply_box *box)
 {
-        struct channel_loop *entry = NULL;
-        baton_code code;
-        int error = async_lane(channel, loop, patience, &code, &entry);
-        if (error < 0 && code == BATON_OK)
-                return error;
-        if (!*box)
-                *box = make_box(request, entry);
-        /* Once the call is started, a box without it may be gone: its outcome waits for nobody. */
-        struct pending *pending = *box ? (*box)->pending : NULL;
-        int started = *box ? 1 : error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience->who);
-        if (*box && entry)
-                started = channel->transport->async_start(entry->lane, &(*box)->call);
-        else if (*box)
-                end_at_once(*box, code);
-        if (!entry)
-                pthread_mutex_lock(&channel->lanes_lock);
-        if (started >= 0 && pending)
-                pending_started(pending, started ? NULL : entry);
-        async_lane_done(channel);
+        if (!box->pending)
+                box->pending = pending_new(box, request->terms);
+        return box->pending ? pending_wait(box->pending) : no_memory(request);
+}
+
+static int start(const struct request *request)
+{
+        struct channel_loop *entry;
+        int there = async_lane_now(request->channel, request->loop, &entry);
+        if (there < 0)
+                return there;
+        struct reply_box *box = make_box(request, there ? entry : NULL);
+        int started = box ? -ESHUTDOWN : no_memory(request);
+        if (there && box)
+                started = async_start(box, entry);
+        if (there)
+                async_lane_done(request->channel);
+        if (started == -ESHUTDOWN)
+                started = wait(request, box);
+        if (started > 0)
+                return deliver(box);
+        if (started < 0 && box)
+                drop(box);
         return started;
 }
 
-static int start(const struct request *request, struct reply_box **box, baton_channel *channel, baton_loop *loop,
-                 const struct patience *whole)
-{
-        struct patience limited = *whole, *patience = &limited;
-        int started = -ESHUTDOWN;
-        limited.wait_for_ready = false; /* waits without holding up the thread: see pending.c */
-        for (int i = 0; i < ATTEMPTS && started == -ESHUTDOWN; i++)
-                started = try_start(request, box, channel, loop, patience);
-        if (started != -ESHUTDOWN)
-                return started;
-        end_at_once(*box, BATON_UNAVAILABLE);
-        channel_vanished(channel);
-        return 1;
-}
-
-int async_start(struct reply_box *box, const struct patience *patience)
-{
-        return start(NULL, &box, box->channel, box->loop, patience);
-}
-
-/* refused: with this code, for the reason in baton_error(); BATON_OK: not. */
 static int start_request(const struct request *request, baton_code refused)
 {
-        struct reply_box *box = NULL;
         const struct patience *patience = &request->terms->patience;
-        int started = 1;
         baton_code code = refused;
-        if (refused || (patience_cancelled(patience) && patience_over(patience, "before it began", &code))) {
-                box = make_box(request, NULL);
-                if (!box)
-                        return error_set(-ENOMEM, "%s: no memory for an asynchronous call", patience->who);
-                end_at_once(box, code);
-        } else {
-                started = start(request, &box, request->channel, request->loop, patience);
-        }
-        if (started > 0)
-                async_end_early(box, deliver_early);
-        if (started < 0 && box)
-                drop(box);
-        return started < 0 ? started : 0;
+        if (refused || (patience_cancelled(patience) && patience_over(patience, "before it began", &code)))
+                return refuse(request, code);
+        return start(request);
 }
 
 static int check_arguments(const baton_channel *channel, const baton_loop *loop, const baton_method *method,

@@ -98,7 +98,7 @@ static void test_close_with_calls_in_flight(void **state)
         static struct ending endings[IN_FLIGHT];
         int n = 0;
         start_held(endings, IN_FLIGHT, &n);
-        assert_true(baton_loop_wait(loop, 20) >= 0);
+        wait_for_runs(IN_FLIGHT);
         assert_int_equal(n, 0);
         baton_channel_close(channel);
         assert_int_equal(n, IN_FLIGHT);
