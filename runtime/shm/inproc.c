@@ -146,7 +146,7 @@ static int knock(const char *address, int socket)
                                  address);
         if (port->n_waiting >= BACKLOG)
                 return error_set(-EAGAIN, "cannot connect to %s: the server does not accept connections", address);
-        /* It would wait for itself. */
+        /* It would wait for itself; asynchronous calls connect on another thread. */
         if (loop_is_current(port->loop))
                 return error_set(-EDEADLK,
                                  "cannot connect to %s from the thread that accepts its connections; connect from "

@@ -33,7 +33,8 @@ int inproc_listen(struct inproc_port *port);
 /* None will arrive any more; those who wait do now. The loop's thread, or no loop runs. */
 void inproc_unlisten(struct inproc_port *port);
 
-/* A connected, guarded socket, or a negative errno with the reason set. */
+/* A connected, guarded socket, or a negative errno with the reason set: -EDEADLK on the thread of the server's loop, where only blocking
+ * calls connect; asynchronous ones do on a thread of their own. */
 int inproc_connect(const char *address);
 
 #endif

@@ -80,7 +80,7 @@ typedef struct baton_channel_options {
  *   shm:/PATH   the socket at that path
  *   inproc:NAME the server of this very process that listens at that name; no socket file
  * NAME is 1–64 characters of A–Z a–z 0–9 . _ -. Does not connect: the first call does, and after a loss of the server
- * the next call does again. Returns NULL with the reason in baton_error() when the address or an option is malformed
+ * the next call does again; blocking calls wait for that, asynchronous ones are sent after it. Returns NULL with the reason in baton_error() when the address or an option is malformed
  * or memory is short.
  *
  * After fork() the child must open its own channels: calls on an inherited one end FAILED_PRECONDITION.
@@ -103,7 +103,8 @@ baton_channel_state baton_channel_wait_state(baton_channel *channel, baton_chann
 int baton_channel_flush(baton_channel *channel, int timeout_ms);
 
 /* Closes the channel. Asynchronous calls in flight complete CANCELLED inside this call, on the calling thread, which must
- * be their loop's; asynchronous streams end CANCELLED likewise, and stay to be closed. No blocking call may be in progress;
+ * be their loop's; asynchronous streams end CANCELLED likewise, and stay to be closed. Where a thread is connecting for them this
+ * waits until it is done: with a server that does not answer, for about connect_timeout_ms. No blocking call may be in progress;
  * blocking streams end CANCELLED, and stay to be finished and closed. Replies that are still held stay valid until released; memory
  * from baton_channel_alloc goes with the channel. NULL is allowed. Does nothing in a forked child. */
 void baton_channel_close(baton_channel *channel);

@@ -56,8 +56,8 @@ typedef struct baton_server_options {
         void *execute_context;
         /* Serves on this loop, which the user runs (baton_loop_run, or its fd in a loop of the user's own), instead of on
          * workers: listen, on the loop's thread, and then just run the loop. The loop must outlive the server. spin_us and no_spin
-         * say nothing about it. Nothing that blocks until this server answers may be done on the loop's thread, a channel's
-         * connecting (baton_channel_connect, or its first call) included. */
+         * say nothing about it. Nothing that blocks until this server answers may be done on the loop's thread: no blocking call or
+         * stream, and no baton_channel_connect. Asynchronous ones on this very loop are fine. */
         baton_loop *loop;
         const struct baton_interceptor *interceptors; /* at most 16; copied; see baton/interceptor.h */
         size_t n_interceptors;

@@ -80,9 +80,11 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
 /*
  * Starts a unary call that completes on the loop: callback runs exactly once, from dispatch, wait or run of that loop (or
  * from baton_channel_close), never from inside this function. The reply and the status' message live until the callback
- * returns; baton_retain keeps a reply. request may be changed or freed as soon as this returns.
+ * returns; baton_retain keeps a reply. request may be changed or freed as soon as this returns. Never waits: where there is no
+ * connection, or the loop has no lane on it, a short-lived thread of the library connects, and the call is sent after that, in the
+ * order of the calls started on that loop; until then a copy of the request is kept, payloads too.
  * Returns 0, or a negative errno with the reason in baton_error(), and then callback never runs: -EAGAIN when
- * max_in_flight calls are on their way or the ring is full (dispatch the loop, then try again); -EINVAL for a NULL argument,
+ * max_in_flight calls are on their way, or wait for a connection, or the ring is full (dispatch the loop, then try again); -EINVAL for a NULL argument,
  * a missing required field or a string that is not UTF-8; -EMSGSIZE; -ENOMEM; -ECHILD after fork. A server that cannot be
  * reached is no local failure: the callback gets UNAVAILABLE. Safe from any thread.
  */
@@ -102,8 +104,9 @@ int baton_oneway(baton_channel *channel, const baton_method *method, const Proto
 
 /*
  * Opens a streaming call (see baton/stream.h). request: for methods with a single request, sent at once; NULL otherwise. loop NULL:
- * a blocking stream, and then so is ready. Connects where not connected, and waits for that, with wait_for_ready for the server too, also
- * on a loop. `ready` may run, and close the stream, before this returns on another thread. Returns NULL with the reason in baton_error() for a
+ * a blocking stream, and then so is ready. A blocking stream connects where not connected, and waits for that, with wait_for_ready
+ * for the server too. One on a loop never waits: until it is connected, as by baton_unary_async, write and read return -EAGAIN,
+ * writes_done is remembered, and `ready` tells when the call has begun or ended. `ready` may run, and close the stream, before this returns on another thread. Returns NULL with the reason in baton_error() for a
  * local failure: a wrong argument, no memory, too many calls in flight. A server that cannot be reached is no local failure: the
  * stream has ended UNAVAILABLE. Free it with baton_stream_close. Safe from any thread.
  */

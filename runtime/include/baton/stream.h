@@ -27,13 +27,14 @@ extern "C" {
 
 typedef struct baton_stream baton_stream;
 
-/* Something changed: a message or the headers came, there is room to write, or the call has ended. Edge-triggered: after any
+/* Something changed: a message or the headers came, there is room to write, the call has ended, or has begun on a connection that had to be
+ * made first. Edge-triggered: after any
  * -EAGAIN it runs once when that may succeed; read until -EAGAIN or 0. It may close the stream. */
 typedef void (*baton_stream_ready)(baton_stream *stream, void *context);
 
 /*
  * Sends a message, encoded before this returns. Blocking: waits while the server has not read enough of the earlier ones
- * (back-pressure), until the deadline. 0; -EAGAIN (asynchronous only): no room now; -EPIPE: the call has ended, finish has the
+ * (back-pressure), until the deadline. 0; -EAGAIN (asynchronous only): no room now, or not connected yet; -EPIPE: the call has ended, finish has the
  * outcome; -ESHUTDOWN: after writes_done or finish; -EINVAL: a NULL or mistyped message, or the method takes a single request;
  * -EILSEQ, -ENODATA, -ELOOP, -EMSGSIZE, -ENOBUFS, -ENOMEM: this message cannot be sent, the stream goes on. baton_error() has
  * the reason.
