@@ -272,8 +272,8 @@ static void test_cancelling_while_connecting(void **state)
         int n = 0, n_chats = 0;
         struct ending ending = { .total = &n }, other = { .total = &n };
         struct talker talker = { .total = &n_chats }, second = { .total = &n_chats }, third = { 0 };
-        baton_cancel *cancel = baton_cancel_new();
         stop_server();
+        baton_cancel *cancel = baton_cancel_new();
         start(&ending, 0, &(baton_call_options){ .cancel = cancel });
         start(&other, 8, NULL);
         open_chat(&talker, &(baton_call_options){ .cancel = cancel });
