@@ -89,8 +89,7 @@ static int cannot_start(struct async_lane *lane, int error)
 {
         if (error == -EAGAIN)
                 return error_set(error, "the ring to the server is full; handle replies first");
-        /* Room in the heap comes only from loans that come back. */
-        if (error == -ENOBUFS && heap_has_loans(&lane->connection->link.heap))
+        if (error == -EBUSY)
                 return error_set(-EAGAIN, "no shared memory left for the payload; handle and release replies first");
         if (error == -EPROTO)
                 connection_kill(lane->connection, baton_error());

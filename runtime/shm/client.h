@@ -147,7 +147,7 @@ void call_fail_unsent(struct connection *connection, struct client_call *call);
 /* Ends a call of a method that the server does not have. */
 void call_fail_unknown(struct connection *connection, struct client_call *call);
 
-/* Sends a call's request. As message_send; on -EAGAIN and -ENOBUFS the caller may wait. */
+/* Sends a call's request. As message_send; on -EAGAIN and -EBUSY the caller may wait. */
 int call_send(struct lane_ends *ends, const struct binding *binding, struct client_call *call, uint64_t number);
 
 /* Takes in the server's headers for this call, or drops them; call NULL, and the rest, as for call_receive. */

@@ -140,9 +140,6 @@ static int wait_for_room(struct lane *lane, int error, const struct until *until
                 return end;
         if (error == -EAGAIN)
                 return wait_for_ring(lane, until);
-        /* Room in the heap comes only from loans that come back. */
-        if (!heap_has_loans(&lane->connection->link.heap))
-                return error;
         struct timespec pause = { .tv_nsec = (long)*pause_ns };
         nanosleep(&pause, NULL);
         if (*pause_ns < HEAP_RETRY_MOST_NS)
@@ -162,7 +159,7 @@ static int send_request(struct lane *lane, const struct binding *binding, struct
                                  : message_send_bytes(&lane->ends, &fence, "");
                 if (error >= 0)
                         break;
-                if (error == -EAGAIN || error == -ENOBUFS)
+                if (error == -EAGAIN || error == -EBUSY)
                         error = wait_for_room(lane, error, until, &pause);
                 if (error == -EPROTO)
                         connection_kill(lane->connection, baton_error());

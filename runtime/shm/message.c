@@ -310,8 +310,19 @@ int message_send(struct lane_ends *lane, struct shm_record *header, const struct
         struct sender sender;
         sender_init(&sender, lane, form, NULL);
         uint8_t flags = header->flags;
-        int error = send(&sender, header, message);
-        return error < 0 ? failed(&sender, header, flags, error, message) : 0;
+        for (bool again = false;; again = true) {
+                int error = send(&sender, header, message);
+                if (error >= 0)
+                        return 0;
+                error = failed(&sender, header, flags, error, message);
+                if (error != -ENOBUFS)
+                        return error;
+                /* Room comes only from loans that come back. Where none is out, the last may have come back just now. */
+                if (heap_has_loans(&lane->link->heap))
+                        return -EBUSY;
+                if (again)
+                        return error;
+        }
 }
 
 /* ---- texts ------------------------------------------------------------------------------------------------ */

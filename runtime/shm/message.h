@@ -22,8 +22,9 @@ struct message_form {
 
 /*
  * Sends one record with this message; header: method, kind, call and deadline set. The caller owns lane->out.
- * 0; -EAGAIN: the ring is full, nothing was done; -ENOBUFS: no room in the heap; -EPROTO: the peer broke the rules; -EMSGSIZE;
- * -EILSEQ, -ENODATA, -ELOOP, -EINVAL: the message itself; -ENOMEM. In all but -EAGAIN the reason is set.
+ * 0; -EAGAIN: the ring is full, nothing was done; -EBUSY: no room in the heap until loans come back; -ENOBUFS: nor then;
+ * -EPROTO: the peer broke the rules; -EMSGSIZE; -EILSEQ, -ENODATA, -ELOOP, -EINVAL: the message itself; -ENOMEM. In all but
+ * -EAGAIN the reason is set.
  */
 int message_send(struct lane_ends *lane, struct shm_record *header, const struct message_form *form,
                  const ProtobufCMessage *message);

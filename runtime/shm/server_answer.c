@@ -137,6 +137,8 @@ static int send_reply(struct shm_server_call *self, struct server_lane *lane, co
                                      .metadata = answer->trailers,
                                      .traffic = &self->call.traffic };
         int error = server_unpark(lane) ? message_send(&lane->ends, &header, &form, answer->message) : -EAGAIN;
+        if (error == -EBUSY) /* a reply does not wait */
+                error = -ENOBUFS;
         if (error == -EAGAIN)
                 error = park_message(lane, &header, &form, answer->message);
         if (error >= 0)

@@ -66,7 +66,7 @@ static int send_message(struct stream *stream, const struct message_form *form, 
                 return -EAGAIN;
         }
         int error = stream->side->turn(stream) ? message_send(stream->ends, &header, form, message) : -EAGAIN;
-        if (error == -ENOBUFS && heap_has_loans(&stream->link->heap)) {
+        if (error == -EBUSY) {
                 if (!stream->needs_heap) /* which is something else to wait for */
                         list_remove(&stream->waiting);
                 stream->needs_heap = true;
