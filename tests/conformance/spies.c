@@ -4,8 +4,6 @@
 struct spy client_spies[SPIES], server_spies[SPIES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 char client_log[256], server_log[256];
-struct peer peer;
-baton_channel *channel;
 
 static void note(bool client, char one, char two)
 {
@@ -94,20 +92,20 @@ void spies_open(const baton_server_options *server)
         baton_server_options server_options = server ? *server : (baton_server_options){ 0 };
         baton_channel_options client_options = { 0 };
         static struct spy nobody[SPIES];
-        server_options.interceptors = spies_array(server_spies);
+        baton_interceptor at_server[SPIES];
+        memcpy(at_server, spies_array(server_spies), sizeof at_server);
+        server_options.interceptors = at_server;
         server_options.n_interceptors = SPIES;
-        peer_start_here(&peer, &server_options);
         client_options.interceptors = spies_array(client_spies);
         client_options.n_interceptors = SPIES;
-        channel = peer_open(&peer, &client_options);
-        spies_array(nobody); /* the array was copied, at both */
+        fixture_open(&server_options, &client_options);
+        memcpy(at_server, spies_array(nobody), sizeof at_server); /* both arrays were copied */
         spies_reset();
 }
 
 void spies_close(void)
 {
-        baton_channel_close(channel);
-        peer_end(&peer);
+        fixture_close();
         for (int i = 0; i < SPIES; i++) {
                 assert_false(client_spies[i].wrong);
                 assert_false(server_spies[i].wrong);

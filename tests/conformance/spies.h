@@ -2,7 +2,7 @@
 #ifndef CONFORMANCE_SPIES_H
 #define CONFORMANCE_SPIES_H
 
-#include "harness.h"
+#include "fixture.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +32,6 @@ struct spy {
 
 extern struct spy client_spies[SPIES], server_spies[SPIES];
 extern char client_log[256], server_log[256]; /* "(a" begun, "a)" ended */
-extern struct peer peer;
-extern baton_channel *channel;
 
 /* What they log of a call that all see. */
 #define ALL_CLIENT "(a(b(cc)b)a)"

@@ -4,8 +4,6 @@
 
 enum { HANDLER_THREADS = 8, CONTROL_MS = 5000, STILL_MS = 100, STILL_TRIES = 50 };
 
-struct peer peer;
-baton_channel *channel;
 bool blocking;
 
 /* ---- fixtures --------------------------------------------------------------------------------------------- */
@@ -13,19 +11,17 @@ bool blocking;
 void open_with(baton_server_options server, const baton_channel_options *client)
 {
         server.handler_threads = blocking ? HANDLER_THREADS : 0;
-        peer_start(&peer, &server);
-        channel = peer_open(&peer, client);
+        fixture_open(&server, client);
 }
 
 void close_both(void)
 {
         if (!settles())
                 fail_msg("%d handlers are left", (int)counts_now().live);
-        baton_channel_close(channel);
-        peer_end(&peer);
+        fixture_close();
 }
 
-static int begin(bool on_threads)
+static int begin_with(bool on_threads)
 {
         blocking = on_threads;
         open_with((baton_server_options){ 0 }, NULL);
@@ -35,16 +31,16 @@ static int begin(bool on_threads)
 int begin_inline(void **state)
 {
         (void)state;
-        return begin(false);
+        return begin_with(false);
 }
 
 int begin_blocking(void **state)
 {
         (void)state;
-        return begin(true);
+        return begin_with(true);
 }
 
-int end(void **state)
+int end_settled(void **state)
 {
         (void)state;
         close_both();

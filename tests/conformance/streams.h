@@ -1,8 +1,8 @@
-/* What the tests of streams share: a server and a channel for each test, and the server's counts. */
+/* What the tests of streams share: kinds of handlers for the fixture, and the server's counts. */
 #ifndef CONFORMANCE_STREAMS_H
 #define CONFORMANCE_STREAMS_H
 
-#include "harness.h"
+#include "fixture.h"
 
 /* Sanitizers make everything slow: so many times less of what only has to be much. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -11,16 +11,14 @@ enum { LESS = 10 };
 enum { LESS = 1 };
 #endif
 
-extern struct peer peer;
-extern baton_channel *channel;
 extern bool blocking; /* the server's handlers run on threads where they may wait */
 
-/* A test's fixture: handlers on the worker, or on threads of their own. end expects that no handler is left. */
+/* Set-up: handlers on the worker, or on threads of their own. Tear-down: expects that no handler is left. */
 int begin_inline(void **state);
 int begin_blocking(void **state);
-int end(void **state);
+int end_settled(void **state);
 
-/* Starts peer and channel with these options, beside handler_threads; NULL: the defaults. For tests without a fixture. */
+/* The same with these options beside handler_threads; NULL: the defaults. For tests that set up themselves. */
 void open_with(baton_server_options server, const baton_channel_options *client);
 void close_both(void);
 

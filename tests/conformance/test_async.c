@@ -1,5 +1,5 @@
 /* Asynchronous calls on a loop: starting, completing, polling. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,28 +9,6 @@
 #include <unistd.h>
 
 enum { MANY = 1000 };
-
-static struct peer peer;
-static baton_channel *channel;
-static baton_loop *loop;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        loop = baton_loop_new();
-        return loop ? 0 : -1;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        baton_loop_free(loop);
-        peer_end(&peer);
-        return 0;
-}
 
 /* What the callbacks saw, in the order they ran. */
 struct seen {

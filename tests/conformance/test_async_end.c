@@ -1,33 +1,11 @@
 /* How asynchronous calls end when they do not end well: each exactly once. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { IN_FLIGHT = 100, LATE_MS = 50 };
-
-static struct peer peer;
-static baton_channel *channel;
-static baton_loop *loop;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        loop = baton_loop_new();
-        return loop ? 0 : -1;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        baton_loop_free(loop);
-        peer_end(&peer);
-        return 0;
-}
 
 /* How one call ended, and how often. */
 struct ending {

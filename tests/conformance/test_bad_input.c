@@ -1,30 +1,11 @@
 /* Bad input: each a clear error that names what and why, and nothing lost. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start_here(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 /* ---- requests --------------------------------------------------------------------------------------------- */
 

@@ -10,21 +10,6 @@
 
 enum { SHORT_NS = 20000000 };
 
-static baton_loop *loop;
-
-static int begin(void **state)
-{
-        loop = baton_loop_new();
-        return begin_inline(state);
-}
-
-static int finish(void **state)
-{
-        int error = end(state);
-        baton_loop_free(loop);
-        return error;
-}
-
 static Conformance__Script hanging(uint64_t after)
 {
         Conformance__Script script = script_of();
@@ -435,22 +420,22 @@ int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_client_dies), /* first: it forks */
-                cmocka_unit_test_setup_teardown(test_before_anything, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_before_anything, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_in_the_middle, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_in_the_middle, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_what_came_is_read, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_while_others_wait, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_while_others_wait, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_while_the_ring_is_full, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_blocking_unary, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_blocking_unary, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_asynchronous, begin, finish),
-                cmocka_unit_test_setup_teardown(test_after_the_end, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_busy_handler, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_busy_handler, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_busy_handler_of_a_client_that_leaves, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_busy_handler_of_a_client_that_leaves, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_before_anything, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_before_anything, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_in_the_middle, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_in_the_middle, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_what_came_is_read, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_while_others_wait, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_while_others_wait, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_while_the_ring_is_full, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_blocking_unary, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_blocking_unary, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_asynchronous, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_after_the_end, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_busy_handler, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_busy_handler, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_busy_handler_of_a_client_that_leaves, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_busy_handler_of_a_client_that_leaves, begin_blocking, end_settled),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -55,8 +55,8 @@ static void test_races(void **state)
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_races, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_races, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_races, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_races, begin_blocking, end_settled),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,5 +1,5 @@
 /* Channels: their options, their state, connecting again, and waiting for a server. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,23 +9,13 @@
 
 enum { LONG_MS = 10000, BACKOFF_MS = 2000 };
 
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
+/* The tests open channels with options of their own. */
+static int begin_serving(void **state)
 {
         (void)state;
         peer_start(&peer, NULL);
-        channel = NULL;
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
+        loop = baton_loop_new();
+        return loop ? 0 : -1;
 }
 
 static baton_status try_act(const baton_call_options *options)
@@ -258,7 +248,7 @@ static void test_wait_in_vain(void **state)
         peer_restart(&peer, NULL);
 }
 
-static void turn_until(baton_loop *loop, struct waiter *waiter)
+static void turn_until(struct waiter *waiter)
 {
         uint64_t end_ns = now_ns() + LONG_MS * UINT64_C(1000000);
         while (!atomic_load(&waiter->done) && now_ns() < end_ns)
@@ -266,7 +256,7 @@ static void turn_until(baton_loop *loop, struct waiter *waiter)
         assert_true(atomic_load(&waiter->done));
 }
 
-static void start(baton_loop *loop, struct waiter *waiter)
+static void start(struct waiter *waiter)
 {
         /* Changed at once: what is sent later is a copy. */
         Conformance__Order *order = malloc(sizeof *order);
@@ -283,7 +273,6 @@ static void start(baton_loop *loop, struct waiter *waiter)
 static void test_wait_on_a_loop(void **state)
 {
         (void)state;
-        baton_loop *loop = baton_loop_new();
         baton_cancel *cancel = baton_cancel_new();
         struct waiter late = { .options = { .wait_for_ready = true, .timeout_ms = 30 } };
         struct waiter cancelled = { .options = { .wait_for_ready = true, .cancel = cancel } };
@@ -291,30 +280,29 @@ static void test_wait_on_a_loop(void **state)
         struct waiter closed = waiter;
         channel = peer_open(&peer, NULL);
         peer_kill(&peer);
-        start(loop, &late);
-        start(loop, &cancelled);
-        start(loop, &waiter);
-        turn_until(loop, &late);
+        start(&late);
+        start(&cancelled);
+        start(&waiter);
+        turn_until(&late);
         assert_int_equal(late.code, BATON_DEADLINE_EXCEEDED);
         assert_false(late.maybe_executed);
         baton_cancel_now(cancel);
-        turn_until(loop, &cancelled);
+        turn_until(&cancelled);
         assert_int_equal(cancelled.code, BATON_CANCELLED);
         assert_false(atomic_load(&waiter.done));
         peer_restart(&peer, NULL);
-        turn_until(loop, &waiter);
+        turn_until(&waiter);
         assert_int_equal(waiter.code, BATON_OK);
         /* Closing ends those that wait. */
         peer_kill(&peer);
         assert_int_not_equal(baton_channel_wait_state(channel, BATON_READY, LONG_MS), BATON_READY);
-        start(loop, &closed);
+        start(&closed);
         baton_loop_wait(loop, 20);
         baton_channel_close(channel);
         channel = NULL;
         assert_true(atomic_load(&closed.done));
         assert_int_equal(closed.code, BATON_CANCELLED);
         assert_false(closed.maybe_executed);
-        baton_loop_free(loop);
         baton_cancel_free(cancel);
         peer_restart(&peer, NULL);
 }
@@ -322,15 +310,15 @@ static void test_wait_on_a_loop(void **state)
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_options, begin, end),
-                cmocka_unit_test_setup_teardown(test_states, begin, end),
-                cmocka_unit_test_setup_teardown(test_waiting_for_a_state, begin, end),
-                cmocka_unit_test_setup_teardown(test_backoff, begin, end),
-                cmocka_unit_test_setup_teardown(test_found_again, begin, end),
-                cmocka_unit_test_setup_teardown(test_short_deadline_is_no_failure, begin, end),
-                cmocka_unit_test_setup_teardown(test_wait_for_ready, begin, end),
-                cmocka_unit_test_setup_teardown(test_wait_in_vain, begin, end),
-                cmocka_unit_test_setup_teardown(test_wait_on_a_loop, begin, end),
+                cmocka_unit_test_setup_teardown(test_options, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_states, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_waiting_for_a_state, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_backoff, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_found_again, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_short_deadline_is_no_failure, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_wait_for_ready, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_wait_in_vain, begin_serving, end),
+                cmocka_unit_test_setup_teardown(test_wait_on_a_loop, begin_serving, end),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

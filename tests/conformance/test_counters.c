@@ -1,5 +1,5 @@
 /* Counters of channels and servers. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -7,22 +7,11 @@
 
 enum { METHODS = 32, THREADS = 3, CALLS = 500 };
 
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
+static int begin_counting(void **state)
 {
         (void)state;
-        peer_start_here(&peer, &(baton_server_options){ .counters = true, .workers = 2 });
-        channel = peer_open(&peer, &(baton_channel_options){ .counters = true });
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
+        fixture_open(&(baton_server_options){ .counters = true, .workers = 2 },
+                     &(baton_channel_options){ .counters = true });
         return 0;
 }
 
@@ -215,7 +204,6 @@ static void test_async(void **state)
 {
         (void)state;
         enum { MANY = 50 };
-        baton_loop *loop = baton_loop_new();
         Conformance__Empty request = CONFORMANCE__EMPTY__INIT;
         int n = 0;
         for (int i = 0; i < MANY; i++)
@@ -229,9 +217,6 @@ static void test_async(void **state)
         wrong.text = (char *)"\xff";
         assert_int_equal(probe_echo_async(channel, loop, &wrong, NULL, on_blob, NULL), -EINVAL);
         assert_int_equal(of_client("Echo").calls, 0);
-        baton_channel_close(channel);
-        baton_loop_free(loop);
-        channel = NULL;
 }
 
 static void test_streams(void **state)
@@ -343,7 +328,7 @@ static void test_off(void **state)
 
 int main(int argc, char **argv)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, begin_counting, end)
         const struct CMUnitTest tests[] = {
                 TEST(test_calls_and_codes),
                 TEST(test_bytes),

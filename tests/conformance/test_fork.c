@@ -1,5 +1,5 @@
 /* A process that forks: the child leaves the parent's channels alone, and opens its own. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -7,25 +7,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start_process(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 static bool call_is(baton_channel *on, baton_code code, const char *word)
 {
@@ -60,13 +41,13 @@ static void never(const baton_status *status, const Conformance__Outcome *outcom
 
 static bool inherited_is_refused(void)
 {
-        baton_loop *loop = baton_loop_new();
+        baton_loop *own = baton_loop_new();
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         baton_status status = baton_channel_connect(channel);
         return call_is(channel, BATON_FAILED_PRECONDITION, "before fork()") &&
                status.code == BATON_FAILED_PRECONDITION && strstr(status.message, "before fork()") &&
                !baton_channel_alloc(channel, 100) &&
-               probe_act_async(channel, loop, &order, NULL, never, NULL) == -ECHILD &&
+               probe_act_async(channel, own, &order, NULL, never, NULL) == -ECHILD &&
                strstr(baton_error(), "before fork()");
 }
 

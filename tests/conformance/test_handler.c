@@ -1,28 +1,8 @@
 /* Servers whose handlers make mistakes, answer late, or answer nobody. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start_here(&peer, NULL); /* the tests look at its log and its return values */
-        channel = peer_open(&peer, NULL);
-        log_clear();
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 static Conformance__Order new_order(void)
 {
@@ -318,7 +298,6 @@ static void test_cancelled(void **state)
         found.kept = NULL;
 
         int n = 0;
-        baton_loop *loop = baton_loop_new();
         assert_int_equal(probe_make_async(to, loop, &wish, NULL, count_ending, &n), 0);
         assert_true(eventually(call_is_kept, NULL));
         assert_false(baton_call_cancelled(found.kept));
@@ -327,7 +306,6 @@ static void test_cancelled(void **state)
         assert_true(eventually(kept_is_cancelled, NULL)); /* the client is gone */
         assert_int_equal(baton_call_fail(found.kept, BATON_ABORTED, "late"), -EPIPE);
         baton_call_release(found.kept);
-        baton_loop_free(loop);
         baton_server_free(server);
 }
 
@@ -345,7 +323,6 @@ static void test_server_freed_with_calls_held(void **state)
         enum { HELD = 40 };
         int n[2] = { 0 };
         uint32_t wanted = HELD;
-        baton_loop *loop = baton_loop_new();
         Conformance__Order order = new_order();
         order.batch = 1000;
         order.message = (char *)"kept";
@@ -360,9 +337,6 @@ static void test_server_freed_with_calls_held(void **state)
         assert_int_equal(n[1], HELD);
         probe_answer_held(peer.probe);
         assert_int_equal(probe_error(peer.probe), -EPIPE);
-        baton_channel_close(channel);
-        channel = NULL;
-        baton_loop_free(loop);
 }
 
 static void test_more_calls_than_allowed(void **state)
@@ -372,7 +346,6 @@ static void test_more_calls_than_allowed(void **state)
         int n[2] = { 0 };
         peer_start_here(&strict, &(baton_server_options){ .max_calls = 3 });
         baton_channel *to = peer_open(&strict, NULL);
-        baton_loop *loop = baton_loop_new();
         Conformance__Order order = new_order();
         order.batch = 1000;
         for (int i = 0; i < 3; i++)
@@ -387,7 +360,6 @@ static void test_more_calls_than_allowed(void **state)
                 assert_true(baton_loop_wait(loop, 1000) > 0);
         expect_alive(to);
         baton_channel_close(to);
-        baton_loop_free(loop);
         peer_end(&strict);
 }
 
@@ -400,7 +372,6 @@ static void test_memory_of_held_calls_comes_back(void **state)
         int n[2] = { 0 };
         peer_start_here(&strict, &(baton_server_options){ .max_held_bytes = 128 << 10 });
         baton_channel *to = peer_open(&strict, NULL);
-        baton_loop *loop = baton_loop_new();
         char *text = calloc(1, BYTES + 1);
         memset(text, 'a', BYTES);
         Conformance__Order order = new_order();
@@ -417,7 +388,6 @@ static void test_memory_of_held_calls_comes_back(void **state)
         expect_alive(to);
         free(text);
         baton_channel_close(to);
-        baton_loop_free(loop);
         peer_end(&strict);
 }
 
@@ -435,10 +405,10 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_memory_of_a_call),
                 cmocka_unit_test_setup_teardown(test_reply_after_the_client_closed, begin, end),
                 cmocka_unit_test_setup_teardown(test_reply_after_the_deadline, begin, end),
-                cmocka_unit_test(test_cancelled),
+                cmocka_unit_test_setup_teardown(test_cancelled, begin, end),
                 cmocka_unit_test_setup_teardown(test_server_freed_with_calls_held, begin, end),
-                cmocka_unit_test(test_more_calls_than_allowed),
-                cmocka_unit_test(test_memory_of_held_calls_comes_back),
+                cmocka_unit_test_setup_teardown(test_more_calls_than_allowed, begin, end),
+                cmocka_unit_test_setup_teardown(test_memory_of_held_calls_comes_back, begin, end),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

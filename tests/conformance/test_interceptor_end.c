@@ -20,7 +20,7 @@ static void on_outcome(const baton_status *status, const Conformance__Outcome *r
         snprintf(outcome->text, sizeof outcome->text, "%s", status->message);
 }
 
-static void wait_for(baton_loop *loop, const struct outcome *outcome)
+static void wait_for(const struct outcome *outcome)
 {
         for (uint64_t end_ns = now_ns() + 10000000000u; !outcome->n && now_ns() < end_ns;)
                 assert_true(baton_loop_wait(loop, 100) >= 0);
@@ -30,12 +30,11 @@ static void wait_for(baton_loop *loop, const struct outcome *outcome)
 static void test_async(void **state)
 {
         (void)state;
-        baton_loop *loop = baton_loop_new();
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         struct outcome outcome = { 0 };
         client_spies[0].adds = "k";
         assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
-        wait_for(loop, &outcome);
+        wait_for(&outcome);
         assert_int_equal(outcome.code, BATON_OK);
         assert_int_equal(outcome.n_ended_before, 1);
         spies_expect(ALL_CLIENT, ALL_SERVER);
@@ -46,7 +45,7 @@ static void test_async(void **state)
         client_spies[1].text = "lost";
         assert_int_equal(probe_act_async(channel, loop, &order, NULL, on_outcome, &outcome), 0);
         assert_int_equal(outcome.n, 0);
-        wait_for(loop, &outcome);
+        wait_for(&outcome);
         assert_int_equal(outcome.code, BATON_DATA_LOSS);
         assert_string_equal(outcome.text, "lost");
         assert_int_equal(client_spies[0].n_ended, 2);
@@ -57,15 +56,11 @@ static void test_async(void **state)
         expect_error("UTF-8");
         assert_int_equal(client_spies[0].n_ended, 3);
         assert_int_not_equal(client_spies[0].code, BATON_OK);
-        baton_channel_close(channel);
-        channel = NULL;
-        baton_loop_free(loop);
 }
 
 static void test_async_cancelled_by_close(void **state)
 {
         (void)state;
-        baton_loop *loop = baton_loop_new();
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         struct outcome outcome = { 0 };
         order.batch = 2; /* waits for another one */
@@ -76,7 +71,6 @@ static void test_async_cancelled_by_close(void **state)
         assert_int_equal(outcome.code, BATON_CANCELLED);
         assert_string_equal(client_log, ALL_CLIENT);
         assert_int_equal(client_spies[0].code, BATON_CANCELLED);
-        baton_loop_free(loop);
 }
 
 /* ---- answers from elsewhere ------------------------------------------------------------------------------- */
@@ -102,7 +96,6 @@ static bool one_is_held(void *probe)
 static void test_outlives_the_server(void **state)
 {
         (void)state;
-        baton_loop *loop = baton_loop_new();
         Conformance__Order order = CONFORMANCE__ORDER__INIT;
         struct outcome outcome = { 0 };
         order.batch = 2;
@@ -110,14 +103,11 @@ static void test_outlives_the_server(void **state)
         assert_true(eventually(one_is_held, peer.probe));
         assert_string_equal(server_log, "(x(y(z");
         baton_server_free(peer.server);
-        wait_for(loop, &outcome);
+        wait_for(&outcome);
         assert_int_equal(outcome.code, BATON_UNAVAILABLE);
         probe_answer_held(peer.probe);
         assert_string_equal(server_log, ALL_SERVER);
         peer.server = baton_server_new(NULL); /* for the tear-down */
-        baton_channel_close(channel);
-        channel = NULL;
-        baton_loop_free(loop);
 }
 
 static void test_executor(void **state)
@@ -214,7 +204,6 @@ static void test_refused_streams(void **state)
         expect_status(probe_collect_finish(stream, &sum), BATON_ABORTED, "no streams");
         baton_stream_close(stream);
         spies_expect("(a(bb)a)", "");
-        baton_loop *loop = baton_loop_new();
         int n_ended = 0;
         stream = probe_collect_open_async(channel, loop, NULL, count_ready, &n_ended);
         assert_non_null(stream);
@@ -224,6 +213,7 @@ static void test_refused_streams(void **state)
         expect_status(probe_collect_finish(stream, &sum), BATON_ABORTED, "no streams");
         baton_stream_close(stream);
         baton_loop_free(loop);
+        loop = NULL;
         client_spies[1].refuses = BATON_OK;
         server_spies[0].refuses = BATON_UNAUTHENTICATED;
         stream = probe_collect_open(channel, NULL);

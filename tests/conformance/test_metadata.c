@@ -435,21 +435,21 @@ static void test_details_over_the_limit(void **state)
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_with_unary_calls, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_with_unary_calls, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_with_streams, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_with_streams, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_headers_come_first, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_headers_come_first, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_many_entries, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_from_the_client, begin_inline, end),
+                cmocka_unit_test_setup_teardown(test_with_unary_calls, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_with_unary_calls, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_with_streams, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_with_streams, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_headers_come_first, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_headers_come_first, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_many_entries, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_from_the_client, begin_inline, end_settled),
                 cmocka_unit_test(test_sizes),
-                cmocka_unit_test_setup_teardown(test_over_the_limit, begin_inline, end),
+                cmocka_unit_test_setup_teardown(test_over_the_limit, begin_inline, end_settled),
                 cmocka_unit_test(test_limits_that_differ),
-                cmocka_unit_test_setup_teardown(test_illegal, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_details, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_details, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_details_over_the_limit, begin_inline, end),
+                cmocka_unit_test_setup_teardown(test_illegal, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_details, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_details, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_details_over_the_limit, begin_inline, end_settled),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

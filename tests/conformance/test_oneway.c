@@ -1,5 +1,5 @@
 /* Calls without an answer, and waiting until the server has taken them. */
-#include "harness.h"
+#include "fixture.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -7,25 +7,6 @@
 #include <string.h>
 
 enum { CALLS = 2000, LONG_MS = 10000 };
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 /* How often Act ran, this call included. */
 static uint64_t runs(void)

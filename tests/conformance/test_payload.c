@@ -1,29 +1,10 @@
 /* Payload memory: handed over by reference, kept, shared, freed at any time; and limits on it. */
-#include "harness.h"
+#include "fixture.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { BLOCK = 256 << 10, LIMIT = 64 << 10 };
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 static uint8_t *lent_pattern(size_t n, uint32_t seed)
 {
@@ -169,7 +150,6 @@ static void test_free_in_flight(void **state)
         (void)state;
         int n_done = 0;
         uint64_t sum = 0, expected = 0;
-        baton_loop *loop = baton_loop_new();
         Conformance__Order slow = CONFORMANCE__ORDER__INIT;
         slow.sleep_ms = 100;
         assert_int_equal(probe_act_async(channel, loop, &slow, NULL, ignore, &n_done), 0);
@@ -188,9 +168,6 @@ static void test_free_in_flight(void **state)
         assert_int_equal(n_done, 1);
         assert_int_equal(sum, expected);
         baton_channel_free(channel, other);
-        baton_channel_close(channel);
-        baton_loop_free(loop);
-        channel = peer_open(&peer, NULL);
 }
 
 static void test_free_what_is_none(void **state)

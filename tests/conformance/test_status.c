@@ -1,29 +1,10 @@
 /* How calls end: codes, messages, deadlines, and whether the handler may have run. */
-#include "harness.h"
+#include "fixture.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { LATE_MS = 50 };
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 /* ---- codes ------------------------------------------------------------------------------------------------ */
 
@@ -218,7 +199,6 @@ static void test_server_skips_what_is_too_late(void **state)
 {
         (void)state;
         int n[2] = { 0 };
-        baton_loop *loop = baton_loop_new();
         Conformance__Order slow = CONFORMANCE__ORDER__INIT, quick = CONFORMANCE__ORDER__INIT;
         slow.sleep_ms = 200;
         Conformance__Outcome outcome;
@@ -234,9 +214,6 @@ static void test_server_skips_what_is_too_late(void **state)
         assert_int_equal(n[1], 10);
         expect_status(act(channel, &quick, NULL, &outcome), BATON_OK, "");
         assert_int_equal(outcome.runs, runs + 2);
-        baton_channel_close(channel);
-        baton_loop_free(loop);
-        channel = peer_open(&peer, NULL);
 }
 
 /* ---- the server's end ------------------------------------------------------------------------------------- */

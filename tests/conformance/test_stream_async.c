@@ -8,8 +8,6 @@
 
 enum { MANY = 100000 / LESS, AT_ONCE = 10000, MOST_MS = 20000 };
 
-static baton_loop *loop;
-
 struct talker {
         baton_stream *stream;
         uint64_t to_write, written, n_read;
@@ -17,26 +15,6 @@ struct talker {
         baton_code code;
         uint64_t calls; /* of ready */
 };
-
-static int begin(void **state)
-{
-        loop = baton_loop_new();
-        assert_non_null(loop);
-        return begin_inline(state);
-}
-
-static int begin_on_threads(void **state)
-{
-        loop = baton_loop_new();
-        return begin_blocking(state);
-}
-
-static int finish(void **state)
-{
-        int error = end(state);
-        baton_loop_free(loop);
-        return error;
-}
 
 /* Turns the loop until *done. */
 static void turn_until(const bool *done)
@@ -478,22 +456,22 @@ static void test_written_on_another_thread(void **state)
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_chat, begin, finish),
-                cmocka_unit_test_setup_teardown(test_chat, begin_on_threads, finish),
-                cmocka_unit_test_setup_teardown(test_produce, begin, finish),
-                cmocka_unit_test_setup_teardown(test_produce, begin_on_threads, finish),
-                cmocka_unit_test_setup_teardown(test_collect, begin, finish),
-                cmocka_unit_test_setup_teardown(test_collect, begin_on_threads, finish),
-                cmocka_unit_test_setup_teardown(test_beside_unary_calls, begin, finish),
-                cmocka_unit_test_setup_teardown(test_many_open, begin, finish),
-                cmocka_unit_test_setup_teardown(test_one_after_another, begin, finish),
-                cmocka_unit_test_setup_teardown(test_callback_closes_the_stream, begin, finish),
-                cmocka_unit_test_setup_teardown(test_callback_closes_the_channel, begin, finish),
-                cmocka_unit_test_setup_teardown(test_close_before_anything, begin, finish),
-                cmocka_unit_test_setup_teardown(test_finish_cancels, begin, finish),
-                cmocka_unit_test_setup_teardown(test_nobody_there, begin, finish),
-                cmocka_unit_test_setup_teardown(test_written_on_another_thread, begin, finish),
-                cmocka_unit_test_setup_teardown(test_written_on_another_thread, begin_on_threads, finish),
+                cmocka_unit_test_setup_teardown(test_chat, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_chat, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_produce, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_produce, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_collect, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_collect, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_beside_unary_calls, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_many_open, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_one_after_another, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_callback_closes_the_stream, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_callback_closes_the_channel, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_close_before_anything, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_finish_cancels, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_nobody_there, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_written_on_another_thread, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_written_on_another_thread, begin_blocking, end_settled),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -261,8 +261,7 @@ static void server_goes(bool suddenly)
         }
         peer_restart(&peer, NULL);
         expect_chat(channel, 10);
-        baton_channel_close(channel);
-        peer_end(&peer);
+        fixture_close();
 }
 
 static void test_server_goes(void **state)
@@ -301,27 +300,27 @@ static void test_server_dies_at_the_end(void **state)
         assert_true(status.maybe_executed);
         baton_stream_close(stream);
         peer_kill(&peer);
-        baton_channel_close(channel);
+        fixture_close();
 }
 
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_half_close, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_half_close, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_finish_drops_what_was_not_read, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_finish_drops_what_was_not_read, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_server_ends_early, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_server_ends_early, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_codes, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_codes, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_deadline_reaches_the_handler, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_deadline_ends_it, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_deadline_ends_it, begin_blocking, end),
-                cmocka_unit_test_setup_teardown(test_deadline_in_the_past, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_handlers_pass_it_on, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_channel_closes, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_channel_closes, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_half_close, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_half_close, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_finish_drops_what_was_not_read, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_finish_drops_what_was_not_read, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_server_ends_early, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_server_ends_early, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_codes, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_codes, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_deadline_reaches_the_handler, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_deadline_ends_it, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_deadline_ends_it, begin_blocking, end_settled),
+                cmocka_unit_test_setup_teardown(test_deadline_in_the_past, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_handlers_pass_it_on, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_channel_closes, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_channel_closes, begin_blocking, end_settled),
                 cmocka_unit_test(test_server_goes),
                 cmocka_unit_test(test_server_dies_at_the_end),
         };

@@ -8,21 +8,6 @@
 
 enum { ITEM = 1000, RING = 16384 };
 
-static baton_loop *loop;
-
-static int begin(void **state)
-{
-        loop = baton_loop_new();
-        return begin_inline(state);
-}
-
-static int finish(void **state)
-{
-        int error = end(state);
-        baton_loop_free(loop);
-        return error;
-}
-
 static void go(void)
 {
         Conformance__Command command = CONFORMANCE__COMMAND__INIT;
@@ -361,10 +346,10 @@ int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_slow_server),
-                cmocka_unit_test_setup_teardown(test_blocked_writer, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_blocked_writer, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_blocked_writer, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_blocked_writer, begin_blocking, end_settled),
                 cmocka_unit_test(test_slow_client),
-                cmocka_unit_test_setup_teardown(test_many_slow_readers, begin, finish),
+                cmocka_unit_test_setup_teardown(test_many_slow_readers, begin_inline, end_settled),
                 cmocka_unit_test(test_holds_too_much),
                 cmocka_unit_test(test_what_is_held_comes_back),
         };

@@ -22,11 +22,11 @@ static void idle(baton_stream *stream, void *context)
 
 /* ---- opening ---------------------------------------------------------------------------------------------- */
 
-static void expect_no_stream(baton_channel *on, baton_loop *loop, const char *method, const ProtobufCMessage *request,
+static void expect_no_stream(baton_channel *on, baton_loop *with, const char *method, const ProtobufCMessage *request,
                              baton_stream_ready ready, const char *words)
 {
         const baton_method *found = method ? method_named(method) : NULL;
-        assert_null(baton_stream_open(on, loop, found, request, NULL, ready, NULL));
+        assert_null(baton_stream_open(on, with, found, request, NULL, ready, NULL));
         expect_error(words);
         if (method)
                 expect_error(method);
@@ -38,7 +38,6 @@ static void test_opening(void **state)
         const Conformance__Script script = CONFORMANCE__SCRIPT__INIT;
         const Conformance__Item item = CONFORMANCE__ITEM__INIT;
         const Conformance__Empty empty = CONFORMANCE__EMPTY__INIT;
-        baton_loop *loop = baton_loop_new();
         expect_no_stream(channel, NULL, NULL, NULL, NULL, "method is NULL");
         expect_no_stream(NULL, NULL, "Chat", NULL, NULL, "channel is NULL");
         expect_no_stream(channel, NULL, "Chat", &item.base, NULL, "streams its requests");
@@ -54,6 +53,7 @@ static void test_opening(void **state)
         assert_null(probe_produce_open(channel, &invalid, NULL));
         expect_error("conformance.Script|message|UTF-8");
         baton_loop_free(loop);
+        loop = NULL;
         expect_chat(channel, 3);
 }
 
@@ -64,7 +64,6 @@ static void test_unary_functions(void **state)
         const Conformance__Item item = CONFORMANCE__ITEM__INIT;
         const Conformance__Script script = CONFORMANCE__SCRIPT__INIT;
         static const char *const names[] = { "Collect", "Produce", "Chat" };
-        baton_loop *loop = baton_loop_new();
         for (int i = 0; i < 3; i++) {
                 const ProtobufCMessage *request = i == 1 ? &script.base : &item.base, *reply;
                 baton_status status = baton_unary(channel, method_named(names[i]), request, &reply, NULL);
@@ -77,6 +76,7 @@ static void test_unary_functions(void **state)
                 expect_error(names[i]);
         }
         baton_loop_free(loop);
+        loop = NULL;
         assert_int_equal(counts_now().live, 0);
 }
 
@@ -256,16 +256,16 @@ static void test_handlers(void **state)
 int main(int argc, char **argv)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_opening, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_unary_functions, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_unknown_methods, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_nulls, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_messages, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_messages, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_opening, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_unary_functions, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_unknown_methods, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_nulls, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_messages, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_messages, begin_blocking, end_settled),
                 cmocka_unit_test(test_too_large_for_the_server),
-                cmocka_unit_test_setup_teardown(test_wrong_half, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_handlers, begin_inline, end),
-                cmocka_unit_test_setup_teardown(test_handlers, begin_blocking, end),
+                cmocka_unit_test_setup_teardown(test_wrong_half, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_handlers, begin_inline, end_settled),
+                cmocka_unit_test_setup_teardown(test_handlers, begin_blocking, end_settled),
         };
         return run_suite(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,5 +1,5 @@
 /* Many threads, many channels, several workers, calls within calls. */
-#include "harness.h"
+#include "fixture.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -7,33 +7,10 @@
 
 enum { MOST_THREADS = 70 };
 
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin_with(uint32_t workers)
-{
-        peer_start(&peer, &(baton_server_options){ .workers = workers });
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int begin(void **state)
-{
-        (void)state;
-        return begin_with(1);
-}
-
 static int begin_with_4(void **state)
 {
         (void)state;
-        return begin_with(4);
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
+        fixture_open(&(baton_server_options){ .workers = 4 }, NULL);
         return 0;
 }
 

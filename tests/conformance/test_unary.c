@@ -1,27 +1,8 @@
 /* Messages of all kinds and sizes go there and come back. */
-#include "harness.h"
+#include "fixture.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct peer peer;
-static baton_channel *channel;
-
-static int begin(void **state)
-{
-        (void)state;
-        peer_start(&peer, NULL);
-        channel = peer_open(&peer, NULL);
-        return 0;
-}
-
-static int end(void **state)
-{
-        (void)state;
-        baton_channel_close(channel);
-        peer_end(&peer);
-        return 0;
-}
 
 /* ---- sizes ------------------------------------------------------------------------------------------------ */
 
