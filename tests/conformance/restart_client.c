@@ -1,13 +1,11 @@
 /* restart-client ADDRESS: calls without end, blocking on some threads and asynchronously on another, until SIGTERM. Ends with
  * status 0 where no call failed. Writes a line when calls succeed. Dies with its parent. */
-#include "probe.h"
+#include "program.h"
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { THREADS = 2, IN_FLIGHT = 8, PATIENCE_MS = 20000 };
@@ -131,11 +129,8 @@ int main(int argc, char **argv)
 {
         if (argc != 2)
                 return 2;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        program_begin();
+        sigset_t signals = program_block_sigterm();
         channel = baton_channel_open(argv[1], NULL);
         loop = baton_loop_new();
         if (!channel || !loop)
@@ -148,8 +143,7 @@ int main(int argc, char **argv)
         pthread_create(&streaming, NULL, stream, NULL);
         while (atomic_load(&n_calls) < 100)
                 usleep(1000);
-        printf("ready\n");
-        fflush(stdout);
+        program_ready();
         int number;
         sigwait(&signals, &number);
         atomic_store(&stopped, true);

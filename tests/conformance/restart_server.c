@@ -1,12 +1,10 @@
 /* restart-server ADDRESS listen|takeover: serves Probe in a process of its own, drains on SIGTERM, and when its address is taken
  * over. Writes a line when it serves. Dies with its parent. */
-#include "probe.h"
+#include "program.h"
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 enum { DRAIN_MS = 8000 };
 
@@ -31,11 +29,8 @@ int main(int argc, char **argv)
 {
         if (argc != 3)
                 return 2;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        program_begin();
+        sigset_t signals = program_block_sigterm();
         baton_server_options options = { .workers = 2,
                                          .takeover = strcmp(argv[2], "takeover") == 0,
                                          .drain_timeout_ms = DRAIN_MS };
@@ -46,10 +41,5 @@ int main(int argc, char **argv)
         pthread_t thread;
         pthread_create(&thread, NULL, drain_on_signal, &signals);
         pthread_detach(thread);
-        printf("ready\n");
-        fflush(stdout);
-        int error = baton_server_run(server);
-        baton_server_free(server);
-        probe_free(probe);
-        return error < 0 ? fail("serving ended") : 0;
+        return program_serve(server, probe) < 0 ? fail("serving ended") : 0;
 }

@@ -1,9 +1,7 @@
 /* schema-server-VERSION LISTEN: the server of test_schema.c, built with one version of schema.proto. */
-#include "probe.h"
+#include "program.h"
 #include "schema.baton.h"
-#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 
 static void echo(baton_call *call, const Schema__Record *request, void *context)
 {
@@ -49,13 +47,12 @@ static const store_handlers handlers = { .echo = echo, .look = look, .count = co
 
 int main(int argc, char **argv)
 {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        program_begin();
         baton_server *server = baton_server_new(NULL);
         if (argc != 2 || store_register(server, &handlers, NULL) < 0 || baton_server_listen(server, argv[1]) < 0) {
                 fprintf(stderr, "schema-server: %s\n", baton_error());
                 return 1;
         }
-        printf("ready\n");
-        fflush(stdout);
+        program_ready();
         return baton_server_run(server) < 0;
 }

@@ -1,10 +1,9 @@
 /* conformance-server LISTEN WORKERS MAX_CONNECTIONS MAX_CALLS MAX_MESSAGE_BYTES MAX_HEAP_BYTES NO_SPIN HANDLER_THREADS
  * MAX_HELD_BYTES MAX_METADATA_BYTES STREAM_WINDOW_BYTES: serves Probe in a process of its own; writes a line when it listens. Dies with its parent. */
-#include "probe.h"
+#include "program.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 static baton_server *server;
 
@@ -24,7 +23,7 @@ int main(int argc, char **argv)
 {
         if (argc != 12)
                 return 2;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        program_begin();
         baton_server_options options = { .workers = (uint32_t)atol(argv[2]),
                                          .max_connections = (uint32_t)atol(argv[3]),
                                          .max_calls = (uint32_t)atol(argv[4]),
@@ -42,10 +41,5 @@ int main(int argc, char **argv)
         if (!server || probe_serve(probe, server) < 0 || baton_server_listen(server, argv[1]) < 0)
                 return fail("cannot serve");
         signal(SIGTERM, stop);
-        printf("ready\n");
-        fflush(stdout);
-        int error = baton_server_run(server);
-        baton_server_free(server);
-        probe_free(probe);
-        return error < 0 ? fail("serving ended") : 0;
+        return program_serve(server, probe) < 0 ? fail("serving ended") : 0;
 }
