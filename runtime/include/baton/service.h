@@ -103,12 +103,14 @@ int baton_oneway(baton_channel *channel, const baton_method *method, const Proto
                  const baton_call_options *options);
 
 /*
- * Opens a streaming call (see baton/stream.h). request: for methods with a single request, sent at once; NULL otherwise. loop NULL:
- * a blocking stream, and then so is ready. A blocking stream connects where not connected, and waits for that, with wait_for_ready
- * for the server too. One on a loop never waits: until it is connected, as by baton_unary_async, write and read return -EAGAIN,
- * writes_done is remembered, and `ready` tells when the call has begun or ended. `ready` may run, and close the stream, before this returns on another thread. Returns NULL with the reason in baton_error() for a
- * local failure: a wrong argument, no memory, too many calls in flight. A server that cannot be reached is no local failure: the
- * stream has ended UNAVAILABLE. Free it with baton_stream_close. Safe from any thread.
+ * Opens a streaming call (see baton/stream.h). request: for methods with a single request, sent at once; NULL otherwise. loop
+ * NULL: a blocking stream, and then so is ready. A blocking stream connects where not connected, and waits for that, with
+ * wait_for_ready for the server too, and for room to open it. One on a loop never waits: until it is connected, as by
+ * baton_unary_async, write and read return -EAGAIN, writes_done is remembered, and `ready` tells when the call has begun or
+ * ended. `ready` may run, and close the stream, before this returns on another thread. Returns NULL with the reason in
+ * baton_error() for a local failure: a wrong argument, no memory, too many calls in flight, or, on a loop, a ring that is full just
+ * now. A server that cannot be reached is no local failure: the stream has ended UNAVAILABLE. Free it with baton_stream_close.
+ * Safe from any thread.
  */
 baton_stream *baton_stream_open(baton_channel *channel, baton_loop *loop, const baton_method *method,
                                 const ProtobufCMessage *request, const baton_call_options *options,
