@@ -67,7 +67,9 @@ struct server_lane {
 };
 
 struct server_connection {
-        atomic_uint references;    /* the loop's, and one of each call */
+        atomic_uint references;    /* the loop's, and one of each call that outlives its handler */
+        uint32_t entered;          /* how deep the loop is inside this connection; the loop's, as is the next */
+        bool left;                 /* the loop's reference is to go once it is out */
         struct listener *listener; /* NULL once closed; the loop's */
         struct server_sink *sink;
         baton_loop *loop;
@@ -136,6 +138,13 @@ void server_connection_adopt(struct listener *listener, baton_loop *loop, int so
 
 /* Ends the connection; on its loop's thread, or while no loop runs. Frees it unless calls are left. */
 void server_connection_close(struct server_connection *connection, const char *why);
+
+/* Around what the loop does for the connection, which may close it meanwhile: cheaper than a reference. */
+static inline void server_connection_enter(struct server_connection *connection)
+{
+        connection->entered++;
+}
+void server_connection_leave(struct server_connection *connection);
 
 void server_connection_ref(struct server_connection *connection);
 void server_connection_unref(struct server_connection *connection);

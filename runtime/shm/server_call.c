@@ -104,15 +104,18 @@ static void free_call(struct baton_call *call)
 {
         struct shm_server_call *self = shm_call_of(call);
         struct server_connection *connection = self->lane->connection;
-        if (self->held || self->known || self->streams)
+        bool kept = self->held;
+        if (kept || self->streams)
                 server_call_deinit(self);
         for (uint32_t i = 0; i < self->n_blocks; i++)
                 heap_free(&connection->shared.heap, self->blocks[i]);
         self->n_blocks = 0;
         message_return(&connection->shared, &self->body);
         arena_reset(&call->arena);
-        atomic_fetch_sub_explicit(&connection->n_calls, 1, memory_order_relaxed);
         put_call(connection, self);
+        if (!kept) /* the loop is inside the connection */
+                return;
+        atomic_fetch_sub_explicit(&connection->n_calls, 1, memory_order_relaxed);
         server_connection_unref(connection);
 }
 
@@ -177,8 +180,6 @@ static struct shm_server_call *new_call(struct server_lane *lane, const struct r
         self->call.deadline_ns = record->deadline_ns;
         self->call.peer = connection->peer;
         self->call.oneway = record->flags & SHM_ONEWAY;
-        server_connection_ref(connection);
-        atomic_fetch_add_explicit(&connection->n_calls, 1, memory_order_relaxed);
         return self;
 }
 

@@ -63,6 +63,16 @@ void server_connection_close(struct server_connection *connection, const char *w
         connection->listener = NULL;
         if (connection->guest == BATON_OK)
                 listener->sink->leave(listener->sink, connection->loop, &connection->peer);
+        connection->left = true;
+        server_connection_enter(connection);
+        server_connection_leave(connection);
+}
+
+void server_connection_leave(struct server_connection *connection)
+{
+        if (--connection->entered || !connection->left)
+                return;
+        connection->left = false;
         server_connection_unref(connection);
 }
 

@@ -222,7 +222,7 @@ static int poll_requests(struct loop_poller *poller)
         bool room = waits(lane);
         if (!ring_ready(&lane->ends.in) && !room)
                 return 0;
-        server_connection_ref(connection);
+        server_connection_enter(connection);
         if (room) {
                 server_streams_room(lane, false);
                 try_unpark(lane);
@@ -236,7 +236,7 @@ static int poll_requests(struct loop_poller *poller)
         else if (lane->unannounced) /* no reply told the client that its ring has room again */
                 announce(lane);
         server_streams_tell(lane);
-        server_connection_unref(connection);
+        server_connection_leave(connection);
         return handled + (error < 0);
 }
 

@@ -96,11 +96,11 @@ static void set_deadline(struct server_lane *lane)
 void server_call_keep(struct shm_server_call *self, size_t size)
 {
         struct server_lane *lane = self->lane;
+        server_connection_ref(lane->connection);
+        atomic_fetch_add_explicit(&lane->connection->n_calls, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&lane->connection->held.used, size, memory_order_relaxed);
+        self->held = size;
         pthread_mutex_lock(&lane->lock);
-        if (!self->held) {
-                self->held = size;
-                atomic_fetch_add_explicit(&lane->connection->held.used, self->held, memory_order_relaxed);
-        }
         bool waited_for = !atomic_load_explicit(&self->call.answered, memory_order_relaxed) && !self->call.oneway;
         bool lost = waited_for && (server_closed(lane->connection) || !make_room(lane, self->number));
         if (waited_for && !lost) {
