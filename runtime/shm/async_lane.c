@@ -143,20 +143,50 @@ static void attend(struct loop_task *task)
 
 /* ---- replies ---------------------------------------------------------------------------------------------- */
 
-static int receive_reply(struct async_lane *lane, const struct ring_record *record, struct slot *slot)
+/* The call that the reply ends, taken out of its slot; NULL: nobody waits for it. One look under the lock: replies are many. */
+static struct client_call *take(struct async_lane *lane, uint64_t number, struct stream_end **stream)
 {
-        struct client_call *call = slot ? slot->call : NULL;
-        struct stream_end *stream = slot ? slot->stream : NULL;
-        int n = call_receive(lane->connection, &lane->ends, record, call);
-        if (n < 0 || !slot)
-                return n;
+        struct client_call *call = NULL;
         pthread_mutex_lock(&lane->lock);
-        slot_release(lane, slot);
-        if (stream)
-                stream_finish(&stream->stream);
+        struct slot *slot = slot_of(lane, number);
+        if (slot) {
+                call = slot->call;
+                *stream = slot->stream;
+                slot_release(lane, slot);
+                if (*stream)
+                        stream_finish(&(*stream)->stream);
+        }
         pthread_mutex_unlock(&lane->lock);
-        async_deliver(call, stream);
-        return 0;
+        return call;
+}
+
+static int receive_reply(struct async_lane *lane, const struct ring_record *record)
+{
+        struct stream_end *stream = NULL;
+        struct client_call *call = take(lane, record->call, &stream);
+        int n = call_receive(lane->connection, &lane->ends, record, call);
+        if (n < 0 && call) {
+                call_fail_dead(lane->connection, call, true);
+                call_keep_text(call);
+        }
+        if (call)
+                async_deliver(call, stream);
+        return n;
+}
+
+static struct slot *find(struct async_lane *lane, uint64_t number)
+{
+        pthread_mutex_lock(&lane->lock);
+        struct slot *slot = slot_of(lane, number);
+        pthread_mutex_unlock(&lane->lock);
+        return slot;
+}
+
+static int receive_headers(struct async_lane *lane, const struct ring_record *record, struct slot *slot)
+{
+        if (slot && slot->stream)
+                return client_stream_receive(lane, record, slot);
+        return call_receive_headers(lane->connection, &lane->ends, record, slot ? slot->call : NULL);
 }
 
 /* Handles one record: 1, 0 when there is none, negative when the server broke the protocol. */
@@ -166,21 +196,12 @@ static int receive_one(struct async_lane *lane)
         int n = ring_peek(&lane->ends.in, &record);
         if (n <= 0)
                 return n;
-        pthread_mutex_lock(&lane->lock);
-        struct slot *slot = slot_of(lane, record.call);
-        pthread_mutex_unlock(&lane->lock);
-        switch (record.kind) {
-        case SHM_REPLY:
-                n = receive_reply(lane, &record, slot);
-                break;
-        case SHM_HEADERS:
-                n = slot && slot->stream
-                            ? client_stream_receive(lane, &record, slot)
-                            : call_receive_headers(lane->connection, &lane->ends, &record, slot ? slot->call : NULL);
-                break;
-        default:
-                n = client_stream_receive(lane, &record, slot);
-        }
+        if (record.kind == SHM_REPLY)
+                n = receive_reply(lane, &record);
+        else if (record.kind == SHM_HEADERS)
+                n = receive_headers(lane, &record, find(lane, record.call));
+        else
+                n = client_stream_receive(lane, &record, find(lane, record.call));
         return n < 0 ? n : 1;
 }
 

@@ -73,7 +73,17 @@ int message_decode(struct link *link, struct message_body *body, const struct me
                    ProtobufCMessage *message);
 
 /* Copies the metadata of a located body into the arena; before the body is decoded or returned. 0; -EPROTO, -EMSGSIZE, -ENOMEM. */
-int message_metadata(const struct message_body *body, size_t max_bytes, baton_arena *arena, baton_metadata *metadata);
+int message_read_metadata(const struct message_body *body, size_t max_bytes, baton_arena *arena,
+                          baton_metadata *metadata);
+
+static inline int message_metadata(const struct message_body *body, size_t max_bytes, baton_arena *arena,
+                                   baton_metadata *metadata)
+{
+        if (body->metadata) /* most have none */
+                return message_read_metadata(body, max_bytes, arena, metadata);
+        metadata->n = 0;
+        return 0;
+}
 
 /* Gives the loan back, if there is one. */
 void message_return(struct link *link, struct message_body *body);

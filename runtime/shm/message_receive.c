@@ -90,11 +90,10 @@ int message_locate(struct link *link, const struct ring_record *record, struct m
         return error;
 }
 
-int message_metadata(const struct message_body *body, size_t max_bytes, baton_arena *arena, baton_metadata *metadata)
+int message_read_metadata(const struct message_body *body, size_t max_bytes, baton_arena *arena,
+                          baton_metadata *metadata)
 {
         *metadata = (baton_metadata){ 0 };
-        if (!body->metadata)
-                return 0;
         int error = metadata_unflatten(body->metadata, body->metadata_size, max_bytes, arena, metadata);
         return error < 0 ? error : 0;
 }
