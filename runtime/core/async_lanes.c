@@ -103,26 +103,33 @@ static int take(baton_channel *channel, baton_loop *loop, struct channel_loop **
         return closing ? error_set(-ECANCELED, "the channel to %s is being closed", channel->address) : 0;
 }
 
+static struct channel_loop *new_entry(baton_channel *channel, baton_loop *loop, struct connection *connection)
+{
+        struct channel_loop *entry = calloc(1, sizeof *entry);
+        if (!entry)
+                return NULL;
+        *entry = (struct channel_loop){
+                .channel = channel, .loop = loop, .connection = connection, .home = reply_home_new()
+        };
+        if (entry->home)
+                return entry;
+        free(entry);
+        return NULL;
+}
+
 /* Opens a lane on this connection, and takes over the reference to it. */
 static int add(baton_channel *channel, baton_loop *loop, struct connection *connection, uint64_t deadline_ns)
 {
-        struct channel_loop *entry = calloc(1, sizeof *entry);
-        int error = 0;
-        if (entry)
-                entry->home = reply_home_new();
-        if (!entry || !entry->home) {
-                error = error_set(-ENOMEM, "cannot open a lane to %s: out of memory", channel->address);
-        } else {
-                entry->channel = channel;
-                entry->loop = loop;
-                entry->connection = connection;
-                error = channel->transport->async_open(connection, loop, channel_attempt_end(channel, deadline_ns),
-                                                       lost, entry, &entry->lane);
+        struct channel_loop *entry = new_entry(channel, loop, connection);
+        if (!entry) {
+                channel->transport->unref(connection);
+                return error_set(-ENOMEM, "cannot open a lane to %s: out of memory", channel->address);
         }
+        int error = channel->transport->async_open(connection, loop, channel_attempt_end(channel, deadline_ns), lost,
+                                                   entry, &entry->lane);
         if (error < 0) {
                 channel->transport->unref(connection);
-                if (entry && entry->home)
-                        reply_home_leave(entry->home);
+                reply_home_leave(entry->home);
                 free(entry);
                 return error;
         }

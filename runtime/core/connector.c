@@ -75,7 +75,7 @@ static void expire(struct connector *connector, uint64_t now)
 {
         char doing[sizeof connector->text + 128];
         struct timer_node *first;
-        baton_code code;
+        baton_code code = BATON_DEADLINE_EXCEEDED;
         while ((first = timers_first(&connector->deadlines)) && first->due_ns <= now) {
                 struct waiter *waiter = container_of(first, struct waiter, due);
                 snprintf(doing, sizeof doing, "while connecting to %s%s%s", connector->channel->address,
