@@ -57,7 +57,8 @@ Conformance__Counts control(Conformance__Command command)
         baton_status status = probe_control(own, &command, &reply, &(baton_call_options){ .timeout_ms = CONTROL_MS });
         expect_status(status, BATON_OK, "");
         Conformance__Counts counts = *reply;
-        memcpy(notes, reply->notes, reply->n_notes * sizeof *notes);
+        if (reply->n_notes)
+                memcpy(notes, reply->notes, reply->n_notes * sizeof *notes);
         counts.notes = notes;
         baton_release(reply);
         baton_channel_close(own);

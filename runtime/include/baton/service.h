@@ -82,11 +82,12 @@ baton_status baton_unary(baton_channel *channel, const baton_method *method, con
  * from baton_channel_close), never from inside this function. The reply and the status' message live until the callback
  * returns; baton_retain keeps a reply. request may be changed or freed as soon as this returns. Never waits: where there is no
  * connection, or the loop has no lane on it, a short-lived thread of the library connects, and the call is sent after that, in the
- * order of the calls started on that loop; until then a copy of the request is kept, payloads too.
- * Returns 0, or a negative errno with the reason in baton_error(), and then callback never runs: -EAGAIN when
- * max_in_flight calls are on their way, or wait for a connection, or the ring is full (dispatch the loop, then try again); -EINVAL for a NULL argument,
- * a missing required field or a string that is not UTF-8; -EMSGSIZE; -ENOMEM; -ECHILD after fork. A server that cannot be
- * reached is no local failure: the callback gets UNAVAILABLE. Safe from any thread.
+ * order of the calls started on that loop; until then a copy of the request is kept, payloads too. Where those that waited find the
+ * ring full, the rest are sent as the loop is turned.
+ * Returns 0, or a negative errno with the reason in baton_error(), and then callback never runs: -EAGAIN when max_in_flight
+ * calls are on their way, or wait for a connection, or the ring is full (dispatch the loop, then try again); -EINVAL for a NULL
+ * argument, a missing required field or a string that is not UTF-8; -EMSGSIZE; -ENOMEM; -ECHILD after fork. A server that
+ * cannot be reached is no local failure: the callback gets UNAVAILABLE. Safe from any thread.
  */
 int baton_unary_async(baton_channel *channel, baton_loop *loop, const baton_method *method,
                       const ProtobufCMessage *request, const baton_call_options *options, baton_callback callback,
