@@ -135,12 +135,10 @@ static void test_slow_server(void **state)
 {
         (void)state;
         static const uint32_t windows[] = { 1024, 4096, 0, 1 << 20 };
-        loop = baton_loop_new();
         for (int i = 0; i < 8; i++) {
                 blocking = i >= 4;
                 slow_server(windows[i % 4]);
         }
-        baton_loop_free(loop);
 }
 
 struct blocked {
@@ -195,7 +193,7 @@ static void test_blocked_writer(void **state)
 
 /* ---- the client does not read ----------------------------------------------------------------------------- */
 
-static void slow_client(uint32_t window, baton_loop *on, size_t size)
+static void slow_client(uint32_t window, bool async, size_t size)
 {
         enum { COUNT = 2000 };
         uint64_t calls = 0, limit = window ? window : 65536, n = 0;
@@ -205,6 +203,7 @@ static void slow_client(uint32_t window, baton_loop *on, size_t size)
         script.size = size;
         open_with((baton_server_options){ 0 },
                   &(baton_channel_options){ .stream_window_bytes = window, .ring_bytes = RING });
+        baton_loop *on = async ? loop : NULL;
         baton_stream *stream = on ? probe_produce_open_async(channel, on, &script, NULL, idle, &calls)
                                   : probe_produce_open(channel, &script, NULL);
         for (uint64_t until = now_ns() + 200000000; on && now_ns() < until;)
@@ -229,14 +228,12 @@ static void slow_client(uint32_t window, baton_loop *on, size_t size)
 static void test_slow_client(void **state)
 {
         (void)state;
-        loop = baton_loop_new();
         for (int i = 0; i < 4; i++) {
                 blocking = i & 1;
-                slow_client(1024, i & 2 ? loop : NULL, ITEM);
-                slow_client(1024, i & 2 ? loop : NULL, 3000); /* each is larger than the window */
-                slow_client(0, i & 2 ? loop : NULL, 10);
+                slow_client(1024, i & 2, ITEM);
+                slow_client(1024, i & 2, 3000); /* each is larger than the window */
+                slow_client(0, i & 2, 10);
         }
-        baton_loop_free(loop);
 }
 
 /* Streams of which nobody reads any, and which fill the ring between them. */
