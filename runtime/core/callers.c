@@ -38,6 +38,8 @@ static void drop_lane(baton_channel *channel, struct caller *caller)
 void callers_deinit(baton_channel *channel)
 {
         for (uint32_t i = 0; i < atomic_load(&channel->n_callers); i++) {
+                /* acquire pairs with the release in channel_give_back, as in try_lease */
+                (void)atomic_load_explicit(&channel->callers[i]->leased, memory_order_acquire);
                 drop_lane(channel, channel->callers[i]);
                 reply_home_leave(channel->callers[i]->home);
                 free(channel->callers[i]);
