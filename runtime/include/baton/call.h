@@ -179,8 +179,8 @@ int baton_call_end(baton_call *call);
 /* Has `ready` called on the connection's worker whenever a recv or send that returned -EAGAIN may succeed now, and when the client
  * half-closes or the call is cancelled; also once inside this function, so that any thread can have it look again (where it runs
  * already, it runs again there). On one thread at a time; inside it recv and send do not wait, whatever the thread.
- * Edge-triggered: recv until -EAGAIN. NULL takes it back. One per call. It may release the call, and must not block. Not called
- * once the call was answered. 0; -EINVAL; -ENOMEM. */
+ * Edge-triggered: recv until -EAGAIN. NULL takes it back, though it may be running on the worker just then. One per call. It may
+ * release the call, and must not block. Not called once the call was answered. 0; -EINVAL; -ENOMEM. */
 int baton_call_on_ready(baton_call *call, void (*ready)(baton_call *call, void *context), void *context);
 
 /* Who calls, as the kernel tells it (SO_PEERCRED at connect). */

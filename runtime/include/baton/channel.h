@@ -106,7 +106,8 @@ int baton_channel_flush(baton_channel *channel, int timeout_ms);
  * be their loop's; asynchronous streams end CANCELLED likewise, and stay to be closed. Where a thread is connecting for them this
  * waits until it is done: with a server that does not answer, for about connect_timeout_ms. No blocking call may be in progress;
  * blocking streams end CANCELLED, and stay to be finished and closed. Replies that are still held stay valid until released; memory
- * from baton_channel_alloc goes with the channel. NULL is allowed. Does nothing in a forked child. */
+ * from baton_channel_alloc goes with the channel. Called inside a stream's `ready` it runs the `ready` of its streams, that one
+ * included, before it returns. NULL is allowed. Does nothing in a forked child. */
 void baton_channel_close(baton_channel *channel);
 
 /* Memory for a payload (a `bytes` field or a repeated scalar field of a request) that is handed over without a copy:
