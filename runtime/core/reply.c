@@ -159,12 +159,8 @@ struct reply_box *reply_renew(struct reply_box *box)
 
 void reply_keep_text(struct reply_box *box)
 {
-        struct reply *reply = &box->reply;
-        if (reply->text)
-                return;
-        size_t size = strlen(baton_error()) + 1;
-        char *text = baton_arena_alloc(&reply->arena, size);
-        reply->text = text ? memcpy(text, baton_error(), size) : "out of memory";
+        if (!box->reply.text)
+                reply_keep_error(&box->reply);
 }
 
 static const baton_metadata *unless_empty(const baton_metadata *metadata)

@@ -33,7 +33,7 @@ void async_fail_slot(struct async_lane *lane, struct slot *slot, baton_code code
                 connection_notify(lane->connection, &lane->ends);
         pthread_mutex_unlock(&lane->lock);
         call_fail(call, code, maybe_executed);
-        call_keep_text(call);
+        reply_keep_error(call->reply);
         async_deliver(call, stream);
 }
 

@@ -167,7 +167,7 @@ static int receive_reply(struct async_lane *lane, const struct ring_record *reco
         int n = call_receive(lane->connection, &lane->ends, record, call);
         if (n < 0 && call) {
                 call_fail_dead(lane->connection, call, true);
-                call_keep_text(call);
+                reply_keep_error(call->reply);
         }
         if (call)
                 async_deliver(call, stream);

@@ -157,9 +157,6 @@ int call_receive_headers(struct connection *connection, struct lane_ends *ends, 
 /* Drops a record that nobody waits for. Likewise. */
 int call_drop(struct connection *connection, struct lane_ends *ends, const struct ring_record *record);
 
-/* Keeps the text of a failure, which is in baton_error(), with the call, for another thread to see. */
-void call_keep_text(struct client_call *call);
-
 /* Has the reply give this loan back. */
 void call_borrow(struct connection *connection, struct reply *reply, int64_t loan);
 

@@ -162,7 +162,7 @@ static int receive_metadata(struct connection *connection, const struct message_
         int error = message_metadata(body, connection->options.max_metadata_bytes, &call->reply->arena, metadata);
         if (error == -EMSGSIZE || error == -ENOMEM) {
                 call_fail(call, BATON_RESOURCE_EXHAUSTED, true);
-                call_keep_text(call);
+                reply_keep_error(call->reply);
         }
         return error;
 }
@@ -224,12 +224,4 @@ int call_receive_headers(struct connection *connection, struct lane_ends *ends, 
 int call_drop(struct connection *connection, struct lane_ends *ends, const struct ring_record *record)
 {
         return call_receive_headers(connection, ends, record, NULL);
-}
-
-void call_keep_text(struct client_call *call)
-{
-        const char *error = baton_error();
-        size_t size = strlen(error) + 1;
-        char *text = baton_arena_alloc(&call->reply->arena, size);
-        call->reply->text = text ? memcpy(text, error, size) : "out of memory";
 }

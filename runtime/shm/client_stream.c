@@ -240,7 +240,7 @@ static int start(struct async_lane *lane, const struct binding *binding, struct 
 static int ended_early(struct stream_end *end)
 {
         struct client_stream *client = end->client;
-        call_keep_text(&client->call);
+        reply_keep_error(client->call.reply);
         stream_finish(&end->stream);
         client->end = end;
         atomic_store_explicit(&client->ended, true, memory_order_release);
@@ -324,7 +324,7 @@ void shm_stream_cancel(struct client_stream *client, baton_code code, const char
                 return;
         error_set(-ECANCELED, "%s", text);
         call_fail(&client->call, code, true);
-        call_keep_text(&client->call);
+        reply_keep_error(client->call.reply);
         abort_stream(client->end);
 }
 

@@ -15,6 +15,7 @@
 #include <baton/service.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A transport's own structs; core only passes pointers around. */
 struct connection;
@@ -48,6 +49,15 @@ struct reply {
         void *lender;
         uint32_t loan;
 };
+
+/* Keeps the text of a failure, which is in this thread's baton_error(), for others to see. */
+static inline void reply_keep_error(struct reply *reply)
+{
+        const char *error = baton_error();
+        size_t size = strlen(error) + 1;
+        char *text = (char *)baton_arena_alloc(&reply->arena, size);
+        reply->text = text ? (const char *)memcpy(text, error, size) : "out of memory";
+}
 
 /* What the arena of a received message may take: decoding can need some multiple of the message, at worst. */
 static inline size_t arena_budget(size_t max_message_bytes)
