@@ -135,8 +135,7 @@ static void set_alarm(baton_loop *loop)
         if (!first || (loop->alarm_ns && loop->alarm_ns <= first->due_ns))
                 return;
         uint64_t due_ns = first->due_ns;
-        struct itimerspec when = { .it_value = { .tv_sec = (time_t)(due_ns / 1000000000u),
-                                                 .tv_nsec = (long)(due_ns % 1000000000u) } };
+        struct itimerspec when = { .it_value = clock_timespec(due_ns) };
         timerfd_settime(loop->alarm.fd, TFD_TIMER_ABSTIME, &when, NULL);
         loop->alarm_ns = due_ns;
 }

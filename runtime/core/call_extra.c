@@ -88,8 +88,7 @@ void call_await(struct call_extra *extra, uint32_t seen, uint64_t deadline_ns)
         atomic_fetch_add_explicit(&extra->waiting, 1, memory_order_seq_cst);
         while (atomic_load_explicit(&extra->events, memory_order_seq_cst) == seen && !deadline_passed(deadline_ns)) {
                 uint64_t until = deadline_earlier(deadline_ns, clock_now_ns() + LONGEST_WAIT_NS);
-                struct timespec when = { .tv_sec = (time_t)(until / 1000000000u),
-                                         .tv_nsec = (long)(until % 1000000000u) };
+                struct timespec when = clock_timespec(until);
                 futex_wait(&extra->events, seen, &when);
         }
         atomic_fetch_sub_explicit(&extra->waiting, 1, memory_order_relaxed);

@@ -2,9 +2,9 @@
 #include "core/connector.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,18 +138,10 @@ static void *run(void *argument)
 /* The rest: the lock is held. */
 static int start_thread(struct connector *connector)
 {
-        pthread_attr_t attributes;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, STACK_BYTES);
-        sigset_t all, old;
-        sigfillset(&all); /* the program's signals belong to the program's threads */
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int error = pthread_create(&connector->thread, &attributes, run, connector);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attributes);
+        int error = thread_start(&connector->thread, STACK_BYTES, run, connector);
         connector->running = !error;
-        return error ? error_set(-error, "cannot start a thread to connect to %s: %s; see ulimit -u",
-                                 connector->channel->address, strerror(error))
+        return error ? error_set(error, "cannot start a thread to connect to %s: %s; see ulimit -u",
+                                 connector->channel->address, strerror(-error))
                      : 0;
 }
 

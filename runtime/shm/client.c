@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/futex.h"
 #include "base/hash.h"
 #include "codec/layout.h"
 #include "shm/shm.h"
@@ -63,7 +64,7 @@ static bool mark_dead(struct connection *connection, uint32_t how)
         uint32_t alive = ALIVE;
         bool first = atomic_compare_exchange_strong_explicit(&connection->dead, &alive, how, memory_order_acq_rel,
                                                              memory_order_relaxed);
-        wake_also(&connection->dead);
+        futex_wake_all(&connection->dead);
         return first;
 }
 

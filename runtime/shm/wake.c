@@ -32,11 +32,6 @@ void wake_disarm(struct waker *waker)
         atomic_store_explicit(&waker->mine->asleep, 0, memory_order_relaxed);
 }
 
-static struct timespec absolute(uint64_t ns)
-{
-        return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
-}
-
 void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, uint64_t deadline_ns)
 {
         wake_sleep_three(waker, also, also_value, NULL, deadline_ns);
@@ -46,7 +41,7 @@ void wake_sleep_three(struct waker *waker, _Atomic uint32_t *also, uint32_t also
                       uint64_t deadline_ns)
 {
         uint64_t now = clock_now_ns();
-        struct timespec until = absolute(deadline_earlier(deadline_ns, now + LONGEST_WAIT_NS));
+        struct timespec until = clock_timespec(deadline_earlier(deadline_ns, now + LONGEST_WAIT_NS));
         struct futex_waitv words[3] = {
                 { .val = waker->bell, .uaddr = (uintptr_t)&waker->peer->bell, .flags = FUTEX_32 },
                 { .val = also_value, .uaddr = (uintptr_t)also, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
@@ -56,16 +51,11 @@ void wake_sleep_three(struct waker *waker, _Atomic uint32_t *also, uint32_t also
             errno == EINTR || errno == ETIMEDOUT)
                 return;
         /* Before Linux 5.16, or under a seccomp filter. */
-        until = absolute(deadline_earlier(deadline_ns, now + FALLBACK_WAIT_NS));
+        until = clock_timespec(deadline_earlier(deadline_ns, now + FALLBACK_WAIT_NS));
         if (atomic_load_explicit(also, memory_order_acquire) == also_value &&
             !(second && atomic_load_explicit(second, memory_order_acquire)))
                 syscall(SYS_futex, &waker->peer->bell, FUTEX_WAIT_BITSET, waker->bell, &until, NULL,
                         FUTEX_BITSET_MATCH_ANY);
-}
-
-void wake_also(_Atomic uint32_t *also)
-{
-        syscall(SYS_futex, also, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 /* mask: what the sleep's number must have a bit of. */

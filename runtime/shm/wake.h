@@ -48,9 +48,6 @@ void wake_sleep(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value
 void wake_sleep_three(struct waker *waker, _Atomic uint32_t *also, uint32_t also_value, _Atomic uint32_t *second,
                       uint64_t deadline_ns);
 
-/* Wakes threads of this process that wait with wake_sleep for this word as `also`. */
-void wake_also(_Atomic uint32_t *also);
-
 /* After publishing something (W2, W3): true when the peer sleeps and was not rung for that yet; then ring. */
 bool wake_wanted(struct waker *waker);
 

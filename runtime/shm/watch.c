@@ -2,10 +2,10 @@
 #include "shm/watch.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -182,20 +182,6 @@ static void *run(void *unused)
         }
 }
 
-static int start_thread(void)
-{
-        pthread_attr_t attributes;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, STACK_BYTES);
-        sigset_t all, old;
-        sigfillset(&all); /* the program's signals belong to the program's threads */
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int error = pthread_create(&thread, &attributes, run, NULL);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attributes);
-        return -error;
-}
-
 static int start(void)
 {
         pthread_once(&fork_once, watch_forks);
@@ -206,7 +192,7 @@ static int start(void)
         if (epoll_fd < 0 || wake_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) < 0)
                 error = -errno;
         else
-                error = start_thread();
+                error = thread_start(&thread, STACK_BYTES, run, NULL);
         if (error < 0)
                 close_fds();
         return error;

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/futex.h"
 #include "shm/wake.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -216,7 +217,7 @@ static void *set_later(void *context)
         _Atomic uint32_t *also = context;
         nanosleep(&(struct timespec){ .tv_nsec = 30 * MS }, NULL);
         atomic_store(also, 1);
-        wake_also(also);
+        futex_wake_all(also);
         return NULL;
 }
 
